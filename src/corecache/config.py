@@ -1,0 +1,284 @@
+"""Every setting: its name, unit, default, range and reason. There is no limit, period, port or path anywhere else.
+
+A setting is declared once, here, as a field of a section. From the declaration come the validation (`parse`), the
+commented example file (`docs/corecache.example.toml`, kept equal by a test) and the names of the environment variables
+(`CORECACHE_SECTION__NAME`).
+
+Rule 1: units stand last in the name: `_bytes`, `_ms`, `_max` for a count.
+Rule 2: 0 means "derived" or "none" only where the description says so.
+Rule 3: this module reads nothing. Files and variables are the business of `assembly.py`, which hands a plain mapping
+to `parse`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
+
+
+class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """This process."""
+
+    id: Annotated[
+        str,
+        Meta(
+            pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$",
+            description="Names the node for as long as its data directory lives. Empty: drawn at the first start.",
+        ),
+    ] = ""
+    data_dir: Annotated[
+        str,
+        Meta(min_length=1, description="Where everything durable is kept. One process at a time; made if missing."),
+    ] = "corecache-data"
+    stop_timeout_ms: Annotated[
+        int,
+        Meta(ge=0, le=600_000, description="On SIGTERM, how long requests under way may take before they are cut off."),
+    ] = 10_000
+
+
+class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all nodes of a cluster share. Fixed when the cluster is created; a later change is refused."""
+
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+            description="Nodes and data directories of another cluster are refused by it.",
+        ),
+    ] = "corecache"
+    partitions: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=16_384,
+            description="Units of replication and placement. More spread better; each costs a little work a batch.",
+        ),
+    ] = 16
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The HTTP interface, and what one client may cost the others."""
+
+    host: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="The address to listen on. There is no password yet: keep it on a network you trust.",
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="0: the first free one of the range below.")] = 0
+    port_range_first: Annotated[int, Meta(ge=1, le=65_535, description="The range that `port = 0` searches …")] = 8000
+    port_range_last: Annotated[int, Meta(ge=1, le=65_535, description="… and its last port.")] = 8099
+    connections_max: Annotated[
+        int, Meta(ge=1, le=100_000, description="One connection more is answered 503 and closed.")
+    ] = 1024
+    header_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=32 * KIB,
+            le=MIB,
+            description="Request line and headers together; beyond it 431. The longest key, percent-encoded, has 24 KiB.",
+        ),
+    ] = 64 * KIB
+    header_timeout_ms: Annotated[
+        int,
+        Meta(ge=100, le=600_000, description="From the first byte of a request to the end of its headers; then 408."),
+    ] = 10_000
+    body_timeout_ms: Annotated[
+        int, Meta(ge=100, le=600_000, description="The longest silence while a request's body is awaited; then 408.")
+    ] = 10_000
+    send_timeout_ms: Annotated[
+        int,
+        Meta(ge=100, le=600_000, description="The longest time a client may read nothing of its answer; then closed."),
+    ] = 30_000
+    idle_timeout_ms: Annotated[
+        int, Meta(ge=100, le=3_600_000, description="A connection without a request is closed after this time.")
+    ] = 75_000
+    buffered_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=16 * MIB,
+            le=64 * GIB,
+            description="Bodies above 64 KiB, in and out, of all connections together; beyond it 503.",
+        ),
+    ] = 128 * MIB
+    request_timeout_ms: Annotated[
+        int, Meta(ge=1, le=600_000, description="A request's deadline where `X-CoreCache-Timeout` does not say.")
+    ] = 5000
+    request_timeout_max_ms: Annotated[
+        int, Meta(ge=1, le=3_600_000, description="The longest deadline that a request may ask for.")
+    ] = 60_000
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one request may hold."""
+
+    value_bytes_max: Annotated[
+        int, Meta(ge=1, le=256 * MIB, description="A longer value is refused (413) before it is read.")
+    ] = 8 * MIB
+    batch_operations_max: Annotated[int, Meta(ge=1, le=100_000, description="Operations in one batch request.")] = 1000
+    batch_bytes_max: Annotated[
+        int, Meta(ge=KIB, le=256 * MIB, description="The body of a batch request; beyond it 413.")
+    ] = 16 * MIB
+    page_items_max: Annotated[int, Meta(ge=1, le=100_000, description="Items on one page of a listing.")] = 1000
+    page_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=KIB,
+            le=256 * MIB,
+            description="Keys and values on one page; the page ends early, never empty, beyond it.",
+        ),
+    ] = 8 * MIB
+    listings_max: Annotated[
+        int,
+        Meta(
+            ge=1, le=1000, description="Listings at once; one more is answered 503. They share the machine with reads."
+        ),
+    ] = 16
+
+
+class Replication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The agreement among replicas, and what may wait for it."""
+
+    durability: Annotated[
+        Literal["fsync", "os"],
+        Meta(
+            description="'fsync': a write is acknowledged when it is on the disk. 'os': when the operating system has it; "
+            "a power cut may lose the last moments, a crash of the process alone may not."
+        ),
+    ] = "fsync"
+    uncommitted_bytes_max: Annotated[
+        int, Meta(ge=MIB, le=16 * GIB, description="Writes that wait or are under way; beyond it new ones are 503.")
+    ] = 64 * MIB
+    uncommitted_requests_max: Annotated[int, Meta(ge=1, le=10_000_000, description="The same, counted.")] = 100_000
+    batch_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=64 * KIB, le=GIB, description="A log entry takes up to this many bytes of writes that arrived together."
+        ),
+    ] = 8 * MIB
+    log_retention_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1024 * GIB,
+            description="Applied entries are cut from the log whenever they exceed this; 0 keeps none.",
+        ),
+    ] = 4 * MIB
+    sweep_interval_ms: Annotated[
+        int, Meta(ge=10, le=3_600_000, description="How often expired keys that nobody reads are looked for.")
+    ] = 1000
+    sweep_keys_max: Annotated[int, Meta(ge=1, le=1_000_000, description="Expired keys removed by one look.")] = 1000
+
+
+class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The log-structured merge tree: its two budgets, and when it flushes and compacts."""
+
+    memory_bytes: Annotated[
+        int,
+        Meta(
+            ge=32 * MIB,
+            le=1024 * GIB,
+            description="Block cache, memtables, Bloom filters and indexes together. The process needs about 150 MiB besides.",
+        ),
+    ] = 256 * MIB
+    disk_bytes: Annotated[
+        int,
+        Meta(ge=0, le=1024 * 1024 * GIB, description="The data directory's budget. 0: what its file system holds."),
+    ] = 0
+    disk_reserve_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1024 * GIB,
+            description="Kept free of the budget, and of the file system, for compaction and deletes: puts are refused (507) "
+            "when less is left, and accepted again by themselves when there is room.",
+        ),
+    ] = 256 * MIB
+    flush_memtable_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=16 * GIB,
+            description="A memtable of this size is flushed to an SSTable. 0: a sixteenth of memory_bytes, at least 4 MiB.",
+        ),
+    ] = 0
+    flush_memtables_max: Annotated[
+        int, Meta(ge=2, le=16, description="Memtables in memory, the active one included, before writes are slowed.")
+    ] = 4
+    flush_wal_bytes: Annotated[
+        int,
+        Meta(
+            ge=0, le=64 * GIB, description="Flush when the write-ahead log has grown to this. 0: half of memory_bytes."
+        ),
+    ] = 0
+    compact_level0_files: Annotated[
+        int, Meta(ge=2, le=100, description="Level-0 SSTables that start a compaction.")
+    ] = 4
+    slow_level0_files: Annotated[int, Meta(ge=3, le=1000, description="Level-0 SSTables that slow writes down.")] = 20
+    stop_level0_files: Annotated[int, Meta(ge=4, le=2000, description="Level-0 SSTables that hold writes back.")] = 36
+    compact_level_base_bytes: Annotated[
+        int,
+        Meta(
+            ge=MIB, le=1024 * GIB, description="Size of the first level below level 0; each next one is ten times that."
+        ),
+    ] = 256 * MIB
+    sstable_bytes: Annotated[int, Meta(ge=MIB, le=16 * GIB, description="Target size of an SSTable.")] = 64 * MIB
+    compaction_bytes_per_second: Annotated[
+        int, Meta(ge=0, le=64 * GIB, description="Flush and compaction write no faster than this. 0: no limit.")
+    ] = 0
+    background_jobs: Annotated[int, Meta(ge=2, le=64, description="Flushes and compactions at once.")] = 2
+    block_bytes: Annotated[
+        int,
+        Meta(ge=KIB, le=MIB, description="A block is what one disk read brings into the cache, neighbours included."),
+    ] = 4 * KIB
+    bloom_bits_per_key: Annotated[
+        int,
+        Meta(ge=0, le=32, description="10 lets 1 in 100 searches for an absent key through to the file. 0: no filter."),
+    ] = 10
+    compression: Annotated[Literal["none", "lz4", "zstd"], Meta(description="Of SSTable blocks.")] = "lz4"
+    damaged_log: Annotated[
+        Literal["refuse", "truncate"],
+        Meta(
+            description="When the write-ahead log has a record with a wrong checksum: 'refuse' to start and say so, or "
+            "'truncate' the log there, which loses that record and all after it, acknowledged ones included."
+        ),
+    ] = "refuse"
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the node tells its operator, on standard error."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="The least that is said.")] = "info"
+    format: Annotated[Literal["text", "json"], Meta(description="For people or for programs.")] = "text"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings, validated. Made by `parse`."""
+
+    node: Node = Node()
+    cluster: Cluster = Cluster()
+    http: Http = Http()
+    limits: Limits = Limits()
+    replication: Replication = Replication()
+    storage: Storage = Storage()
+    log: Log = Log()
+
+
+class ConfigError(ValueError):
+    """A setting is unknown or bad. The message is one line: the name, the value, what is allowed."""
+
+
+def parse(settings: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Returns the validated configuration from `{section: {name: value}}`; what is left out takes its default.
+
+    Raises: ConfigError, with one line for the first setting that is unknown or out of its range.
+    """
+    raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Who holds what: slots, partitions and views. Pure: it decides, and does nothing."""

@@ -1,0 +1,80 @@
+"""What can happen to a replica: the whole vocabulary of `Replica.handle`'s input.
+
+Each is a fact that the world reports; none asks a question. The completion of an action (see `actions.py`) is one of
+these too. Batches are one event each, so the machine's cost is per batch.
+"""
+
+from collections.abc import Mapping, Sequence as Many
+from typing import TypeAlias
+
+import msgspec
+
+from corecache.identity import Milliseconds, Sequence, Timestamp
+from corecache.operations import Operation, Record
+from corecache.placement.view import VersionedView
+
+
+class Request(msgspec.Struct):
+    """A client's operations on keys of this partition, all or none. `deadline` is a point on the steady clock.
+
+    The node subclasses it to remember who is waiting; the machine hands the same object back in its answer.
+    """
+
+    operations: Many[Operation]
+    deadline: Milliseconds
+
+
+class ViewChanged(msgspec.Struct):
+    """The coordinator holds this view: read from it, or one's own proposal accepted."""
+
+    confirmed: VersionedView
+
+
+class ViewRefused(msgspec.Struct):
+    """One's own proposal lost against this view."""
+
+    current: VersionedView
+
+
+class Saved(msgspec.Struct):
+    """The facts that `Save` asked for are durable."""
+
+
+class ClientWrites(msgspec.Struct):
+    """Requests arrived, in this order, at this date by the wall clock."""
+
+    requests: Many[Request]
+    accepted: Timestamp
+
+
+class Fetched(msgspec.Struct):
+    """The store's records of keys that `Fetch` asked for, None for a key without one."""
+
+    records: Mapping[bytes, Record | None]
+
+
+class Appended(msgspec.Struct):
+    """This disk holds the log up to a sequence, durably."""
+
+    upto: Sequence
+
+
+class Applied(msgspec.Struct):
+    """The store's records are up to a sequence."""
+
+    upto: Sequence
+
+
+class StorageFailed(msgspec.Struct):
+    """A write or a sync failed: this disk acknowledges nothing more (R3). `reason` is a sentence."""
+
+    reason: str
+
+
+class Woken(msgspec.Struct):
+    """A time that `WakeAt` asked for has come."""
+
+
+Event: TypeAlias = (
+    ViewChanged | ViewRefused | Saved | ClientWrites | Fetched | Appended | Applied | StorageFailed | Woken
+)

@@ -1,0 +1,84 @@
+"""What a node tells of itself: its tree, its cluster, its partitions. Plain values; their fields are the JSON of the API.
+
+Counts have no unit, sizes end in `_bytes`, times in `_ms`. Who fills them in: `storage/` the `StorageReport`, `node/`
+the `ClusterReport`.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from corecache.identity import Incarnation, NodeId, PartitionId
+from corecache.placement.view import View
+
+
+class Level(msgspec.Struct, frozen=True):
+    """One level of the tree: its SSTables and what they hold."""
+
+    level: int
+    sstables: int
+    bytes: int
+    entries: int
+    tombstones: int
+
+
+class StorageReport(msgspec.Struct, frozen=True):
+    """The tree as it stands. Bytes and counts of the column family of records; the budgets are the whole store's."""
+
+    memtable_bytes: int
+    memtable_entries: int
+    memtable_tombstones: int
+    memtables: int
+    levels: tuple[Level, ...]
+    sstable_bytes: int
+    tombstones: int
+    log_bytes: int
+    pending_compaction_bytes: int
+    running_flushes: int
+    running_compactions: int
+    writes_stopped: bool
+    writes_slowed_bytes_per_second: int
+    stall_ms: int
+    cache_bytes: int
+    cache_hits: int
+    cache_misses: int
+    filter_useful: int
+    memory_budget_bytes: int
+    disk_used_bytes: int
+    disk_budget_bytes: int
+    disk_free_bytes: int
+    accepts_puts: bool
+
+
+class NodeReport(msgspec.Struct, frozen=True):
+    """A node of the cluster."""
+
+    id: NodeId
+    incarnation: Incarnation
+    alive: bool
+    addresses: Mapping[str, str]
+    version: str
+
+
+class PartitionReport(msgspec.Struct, frozen=True):
+    """A partition: its view, and how far the replica on this node is."""
+
+    id: PartitionId
+    first_slot: int
+    last_slot: int
+    view: View
+    view_version: int
+    role: str
+    last_sequence: int
+    commit_point: int
+    applied: int
+    lag: int
+
+
+class ClusterReport(msgspec.Struct, frozen=True):
+    """The cluster: its name, its nodes, its partitions."""
+
+    name: str
+    node: NodeId
+    nodes: tuple[NodeReport, ...]
+    partitions: tuple[PartitionReport, ...]
