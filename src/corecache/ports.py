@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from corecache.errors import CoreCacheError
 from corecache.identity import Incarnation, Milliseconds, NodeId, PartitionId, Sequence as LogSequence, Timestamp
 from corecache.operations import Operation, Record, Result
 from corecache.placement.view import VersionedView, View
@@ -100,7 +101,11 @@ class Store(Protocol):
 
 
 class Coordinator(Protocol):
-    """The consistent service that holds the views, and nothing else. No data passes through it."""
+    """The consistent service that holds the views, and nothing else. No data passes through it.
+
+    Each awaited method also raises NotDone if it surely changed nothing, OutcomeUnknown if it may have (then read the
+    views and settle the matter by another proposal, R18), and Broken.
+    """
 
     async def register(self, node: NodeId, incarnation: Incarnation, addresses: Mapping[str, str]) -> Incarnation:
         """Announces a node as alive; returns the highest incarnation ever registered for it, this one included."""
@@ -158,6 +163,14 @@ class Service(Protocol):
 
         Several are atomic: all or, when one's condition fails, none (its result says so, the others' are what they
         would have been). Raises: CallerFault `cross_partition` if the keys do not share a partition.
+        """
+
+    async def write_many(
+        self, requests: Sequence[Sequence[Operation]], deadline: Milliseconds
+    ) -> list[Sequence[Result] | CoreCacheError]:
+        """Executes many writes, each as `write` would, and returns for each its results or the error it met.
+
+        They are begun in the order given: of two on one key the later one comes later. Raises nothing itself.
         """
 
     async def scan(
