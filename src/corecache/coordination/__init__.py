@@ -1,0 +1,1 @@
+"""Who decides who holds what: the implementations of `ports.Coordinator`."""
