@@ -66,7 +66,7 @@ class PartitionReport(msgspec.Struct, frozen=True):
     id: PartitionId
     first_slot: int
     last_slot: int
-    view: View
+    view: View | None
     view_version: int
     role: str
     last_sequence: int

@@ -77,7 +77,7 @@ class WakeAt(msgspec.Struct):
 
 
 class StepDown(msgspec.Struct):
-    """This replica is no longer primary; `reason` is a sentence for the operator. No completion."""
+    """The replica is no longer primary; `reason` is a sentence for the operator. No completion."""
 
     reason: str
 

@@ -4,7 +4,8 @@ Each is a fact that the world reports; none asks a question. The completion of a
 these too. Batches are one event each, so the machine's cost is per batch.
 """
 
-from collections.abc import Mapping, Sequence as Many
+from collections.abc import Mapping
+from collections.abc import Sequence as Many
 from typing import TypeAlias
 
 import msgspec
@@ -17,11 +18,14 @@ from corecache.placement.view import VersionedView
 class Request(msgspec.Struct):
     """A client's operations on keys of this partition, all or none. `deadline` is a point on the steady clock.
 
+    `size_bytes` is that of its keys and values together.
+
     The node subclasses it to remember who is waiting; the machine hands the same object back in its answer.
     """
 
     operations: Many[Operation]
     deadline: Milliseconds
+    size_bytes: int
 
 
 class ViewChanged(msgspec.Struct):
@@ -54,7 +58,7 @@ class Fetched(msgspec.Struct):
 
 
 class Appended(msgspec.Struct):
-    """This disk holds the log up to a sequence, durably."""
+    """The replica's disk holds the log up to a sequence, durably."""
 
     upto: Sequence
 

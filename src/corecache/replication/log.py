@@ -1,16 +1,17 @@
-"""A partition's log, as its replica knows it: where it ends, how far it is committed and applied, what is not yet applied.
+"""A partition's log, as its replica knows it: where it ends, how far it is committed, what is not yet applied.
 
 The log itself is on the disk. In memory is only the window of entries above `applied`, which commit needs to hand to
 the store, and five numbers.
 
 Invariants:
 
-1. `applied` <= `commit` <= `durable` <= `last`. (With backups `commit` may pass `durable` of this one disk; not before.)
+1. `applied` <= `commit` <= `durable` <= `last`. (With backups `commit` may pass this disk's `durable`.)
 2. The window holds exactly the entries `applied` + 1 to `last`, in order, without holes.
 3. None of the numbers ever goes back while the process lives.
 """
 
 from collections import deque
+from itertools import islice
 
 import msgspec
 
@@ -19,7 +20,7 @@ from corecache.operations import Resolved
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A step of a partition's history: what the primary of `epoch` decided at `sequence`. A barrier has no operations."""
+    """A step of a partition's history: what the primary of `epoch` decided. A barrier has no operations."""
 
     epoch: Epoch
     sequence: Sequence
@@ -52,7 +53,7 @@ class Log:
         """Returns the entries above + 1 to upto. Requires: applied <= above <= upto <= last."""
         assert self.applied <= above <= upto <= self.last
         first = above - self.applied
-        return [self.window[index] for index in range(first, first + upto - above)]
+        return list(islice(self.window, first, first + upto - above))
 
     def note_applied(self, upto: Sequence) -> None:
         """Drops the entries up to a sequence from the window. Requires: applied <= upto <= commit."""

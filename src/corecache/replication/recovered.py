@@ -10,7 +10,7 @@ from corecache.replication.log import Entry
 
 
 class NodeFacts(msgspec.Struct, frozen=True, array_like=True):
-    """The node's own facts. `largest_grant_ms` is the longest lease that it ever granted to another, 0 if none (R10)."""
+    """The node's own facts. `largest_grant_ms` is the longest lease that it ever granted, 0 if none (R10)."""
 
     cluster: str
     partitions: int

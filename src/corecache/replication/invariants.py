@@ -1,0 +1,25 @@
+"""What must be true of a replica after every event: checked in tests and in simulation, never in production.
+
+The list is the protocol's (`docs/protocol.md`, invariants 1 and 6) as far as one replica can see it by itself.
+"""
+
+from corecache.replication.replica import Replica
+
+
+def check(replica: Replica) -> None:
+    """Raises AssertionError with the broken invariant, if one is broken."""
+    log = replica.log
+    assert log.applied <= log.commit <= log.durable <= log.last, (
+        f"applied {log.applied}, commit {log.commit}, durable {log.durable}, last {log.last} are out of order"
+    )
+    expected = range(log.applied + 1, log.last + 1)
+    assert [entry.sequence for entry in log.window] == list(expected), "the window has a hole"
+    epochs = [entry.epoch for entry in log.window]
+    assert epochs == sorted(epochs), "an epoch goes back in the log"
+    assert log.epoch <= replica.facts.epoch or replica.primary is None, "the log is ahead of the accepted epoch"
+    if replica.primary is not None:
+        assert replica.confirmed is not None
+        view = replica.confirmed.view
+        assert view.primary == replica.member, "a primary that its view does not name"
+        assert view.incarnation == replica.incarnation, "a primary of another incarnation"
+        assert replica.failed is None, "a primary with a failed disk"

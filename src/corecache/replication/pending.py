@@ -1,0 +1,242 @@
+"""Resolving operations against the newest appended record of their key, pending ones included (R16).
+
+Between the moment a write is given its sequence and the moment the store shows it, the newest record of its key is
+known only here: the *overlay*. A conditional operation on such a key is resolved at once. On any other key it needs the
+store's record, which may lie on the disk: it is *parked* until that has been fetched, and with it every later request
+on a key of a parked one, so that requests on a key keep their order.
+
+Invariants:
+
+1. The overlay holds, for each key, the newest appended record that the store may not show yet; while a key is being
+   fetched it keeps what was applied meanwhile too, because the fetched record may be older than that.
+2. Parked groups are resolved in the order of their fetches, each whole.
+
+It leaves to `primary.py` when an answer may be given, and to whom nothing may be answered any more.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from collections.abc import Sequence as Many
+
+import msgspec
+
+from corecache.identity import Sequence, Timestamp, Version
+from corecache.operations import (
+    NEVER,
+    Absent,
+    ConditionFailed,
+    Delete,
+    Deleted,
+    Found,
+    IfAbsent,
+    IfMatch,
+    Operation,
+    Put,
+    Record,
+    Resolved,
+    Result,
+    Written,
+)
+from corecache.replication.events import Request
+from corecache.replication.log import Entry
+
+_ABSENT = Absent()
+_DELETED = Deleted()
+
+
+class Group(msgspec.Struct):
+    """Requests parked together, and the keys whose records they need."""
+
+    requests: list[Request]
+    keys: list[bytes]
+
+
+class Pending:
+    """The overlay of unapplied records, and the requests parked behind a fetch."""
+
+    __slots__ = ("_fetching", "_groups", "_overlay", "_touched", "version")
+
+    def __init__(self, version: Version) -> None:
+        """Takes the highest version given so far."""
+        self.version = version
+        self._overlay: dict[bytes, tuple[Sequence, Record | None]] = {}
+        self._groups: deque[Group] = deque()
+        self._fetching: dict[bytes, int] = {}
+        self._touched: dict[bytes, int] = {}
+
+    def replay(self, entry: Entry) -> None:
+        """Notes an entry of an earlier process that is in the log and not yet applied."""
+        for operation in entry.operations:
+            self._overlay[operation.key] = (entry.sequence, operation.record)
+            if operation.record is not None:
+                self.version = max(self.version, operation.record.version)
+
+    def must_wait(self, request: Request) -> bool:
+        """Says whether a request can't be resolved yet, for want of a record or behind one that can't."""
+        for operation in request.operations:
+            if self._touched and operation.key in self._touched:
+                return True
+            if _needs_record(operation) and operation.key not in self._overlay:
+                return True
+        return False
+
+    def hold(self, request: Request) -> None:
+        """Makes later requests on this one's keys wait behind it. Follow with `park`."""
+        for operation in request.operations:
+            self._touched[operation.key] = self._touched.get(operation.key, 0) + 1
+
+    def park(self, requests: list[Request]) -> list[bytes]:
+        """Parks held requests as one group; returns the keys to fetch for it, each once."""
+        needed = {op.key: None for request in requests for op in request.operations if _needs_record(op)}
+        group = Group(requests, list(needed))
+        self._groups.append(group)
+        for key in group.keys:
+            self._fetching[key] = self._fetching.get(key, 0) + 1
+        return group.keys
+
+    def unpark(self) -> Group:
+        """Takes the oldest parked group out, to be resolved now. Requires: there is one. Follow with `release`."""
+        return self._groups.popleft()
+
+    def release(self, group: Group, applied: Sequence) -> None:
+        """Forgets what was kept for a group that has been resolved; `applied` is what the store shows by now."""
+        for request in group.requests:
+            for operation in request.operations:
+                _count_down(self._touched, operation.key)
+        for key in group.keys:
+            _count_down(self._fetching, key)
+            self._forget(key, applied)
+
+    def parked(self) -> list[Request]:
+        """Returns all parked requests, oldest first."""
+        return [request for group in self._groups for request in group.requests]
+
+    def abandon(self) -> list[Request]:
+        """Takes all parked requests out, for good, and returns them."""
+        requests = self.parked()
+        self._groups.clear()
+        self._fetching.clear()
+        self._touched.clear()
+        return requests
+
+    def note_applied(self, entries: Many[Entry], upto: Sequence) -> None:
+        """Drops what the store shows by now from the overlay."""
+        for entry in entries:
+            for operation in entry.operations:
+                self._forget(operation.key, upto)
+
+    def _forget(self, key: bytes, applied: Sequence) -> None:
+        known = self._overlay.get(key)
+        if known is not None and known[0] <= applied and key not in self._fetching:
+            del self._overlay[key]
+
+    def resolve(
+        self,
+        request: Request,
+        fetched: Mapping[bytes, Record | None],
+        sequence: Sequence,
+        date: Timestamp,
+        resolved: list[Resolved],
+    ) -> tuple[list[Result], Sequence]:
+        """Resolves a request as part of the entry `sequence`, at a date; adds what it changes to `resolved`.
+
+        Returns a result for each operation, and the sequence whose entry must be applied before they may be told: the
+        newest that the results depend on, 0 if they depend on nothing pending.
+
+        Requires: `must_wait` denied it, or `fetched` holds the store's records of the keys that it needs.
+        """
+        operations = request.operations
+        if len(operations) == 1:
+            operation = operations[0]
+            if type(operation) is Put and operation.condition is None:
+                return [self._put(operation, sequence, date, resolved)], sequence
+        for operation in operations:
+            if _needs_record(operation):
+                self._remove_if_expired(operation.key, fetched, sequence, date, resolved)
+        # From here on a failed condition undoes all.
+        before, version = len(resolved), self.version
+        undo = {operation.key: self._overlay.get(operation.key) for operation in operations}
+        results = [self._resolve_one(operation, fetched, sequence, date, resolved) for operation in operations]
+        if any(type(result) is ConditionFailed for result in results):
+            del resolved[before:]
+            self.version = version
+            for key, known in undo.items():
+                if known is None:
+                    self._overlay.pop(key, None)
+                else:
+                    self._overlay[key] = known
+        pending = (self._overlay.get(operation.key) for operation in operations)
+        return results, max((known[0] for known in pending if known is not None), default=Sequence(0))
+
+    def _remove_if_expired(
+        self,
+        key: bytes,
+        fetched: Mapping[bytes, Record | None],
+        sequence: Sequence,
+        date: Timestamp,
+        resolved: list[Resolved],
+    ) -> None:
+        # Whoever is told that an expired key is absent must never see its value again: the delete goes into the log
+        # first, whatever becomes of the request, and the answer leans on it (R17).
+        record = self._newest(key, fetched)
+        if record is not None and NEVER < record.expires <= date:
+            self._remove(key, sequence, resolved)
+
+    def _resolve_one(
+        self,
+        operation: Operation,
+        fetched: Mapping[bytes, Record | None],
+        sequence: Sequence,
+        date: Timestamp,
+        resolved: list[Resolved],
+    ) -> Result:
+        if type(operation) is Put and operation.condition is None:
+            return self._put(operation, sequence, date, resolved)
+        record = self._newest(operation.key, fetched)
+        if type(operation) is Put or type(operation) is Delete:
+            if not _holds(operation.condition, record):
+                return ConditionFailed(record.version if record is not None else None)
+            if type(operation) is Put:
+                return self._put(operation, sequence, date, resolved)
+            if record is None:
+                return _ABSENT
+            self._remove(operation.key, sequence, resolved)
+            return _DELETED
+        return Found(record) if record is not None else _ABSENT
+
+    def _newest(self, key: bytes, fetched: Mapping[bytes, Record | None]) -> Record | None:
+        known = self._overlay.get(key)
+        return known[1] if known is not None else fetched[key]
+
+    def _put(self, put: Put, sequence: Sequence, date: Timestamp, resolved: list[Resolved]) -> Written:
+        self.version = version = Version(self.version + 1)
+        expires = NEVER if put.ttl_ms is None else Timestamp(date + put.ttl_ms)
+        record = Record(put.value, version, date, expires)
+        self._overlay[put.key] = (sequence, record)
+        resolved.append(Resolved(put.key, record))
+        return Written(version)
+
+    def _remove(self, key: bytes, sequence: Sequence, resolved: list[Resolved]) -> None:
+        self._overlay[key] = (sequence, None)
+        resolved.append(Resolved(key, None))
+
+
+def _needs_record(operation: Operation) -> bool:
+    return type(operation) is not Put or operation.condition is not None
+
+
+def _holds(condition: IfAbsent | IfMatch | None, record: Record | None) -> bool:
+    if condition is None:
+        return True
+    if type(condition) is IfAbsent:
+        return record is None
+    assert isinstance(condition, IfMatch)
+    return record is not None and (condition.versions is None or record.version in condition.versions)
+
+
+def _count_down(counts: dict[bytes, int], key: bytes) -> None:
+    left = counts[key] - 1
+    if left:
+        counts[key] = left
+    else:
+        del counts[key]

@@ -1,0 +1,245 @@
+"""What a primary does: from its new epoch to activation (R10), from a request to its answer (R4 to R6, R16).
+
+A request's way: *queued* (the node's) → parked, if it needs a record that must be fetched → *appended*: given a
+sequence in the log → committed, when the required set has acknowledged it → applied → answered. What is dropped before
+it was appended is *not done*; what is dropped after it is *outcome unknown*. Nothing is ever dropped in silence.
+
+Invariants:
+
+1. `_waiting` is in the order of sequences, and holds every request that was appended, or leans on what was, and is
+   neither answered nor refused.
+2. Nothing is answered before the entry that it wrote or leans on is applied.
+3. Before activation no client's request is appended, and no read is served.
+
+The law for every role (views, epochs, failures) is in `replica.py`.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from collections.abc import Sequence as Many
+
+import msgspec
+
+from corecache.errors import NotDone, OutcomeUnknown
+from corecache.identity import Epoch, Member, Milliseconds, Sequence, Timestamp, Version
+from corecache.operations import Record, Resolved, Result
+from corecache.placement.view import View
+from corecache.replication.actions import Action, Answer, Append, Apply, Cut, Fetch, Refuse, WakeAt
+from corecache.replication.events import Appended, Applied, ClientWrites, Fetched, Request
+from corecache.replication.log import Entry, Log
+from corecache.replication.pending import Pending
+from corecache.replication.progress import Progress
+
+Told = tuple[Request, Many[Result]]
+
+
+class Waiting(msgspec.Struct):
+    """Requests whose answers wait until `upto` is applied; `deadline` is the earliest of theirs."""
+
+    upto: Sequence
+    answers: list[Told]
+    deadline: Milliseconds
+
+
+class Primary:
+    """A replica's primary role for one epoch."""
+
+    __slots__ = (
+        "_alarm",
+        "_applying",
+        "_barrier",
+        "_date",
+        "_epoch",
+        "_log",
+        "_log_retention_bytes",
+        "_member",
+        "_pending",
+        "_progress",
+        "_uncut_bytes",
+        "_waiting",
+        "activated",
+        "view",
+    )
+
+    def __init__(self, member: Member, view: View, log: Log, version: Version, log_retention_bytes: int) -> None:
+        """Takes over `log`, whose window may hold entries of earlier epochs. `version`: the highest in the store."""
+        self.view = view
+        self.activated = False
+        self._member = member
+        self._epoch: Epoch = view.epoch
+        self._log = log
+        self._progress = Progress(view.in_sync)
+        self._pending = Pending(version)
+        for entry in log.window:
+            self._pending.replay(entry)
+        self._barrier: Sequence | None = None
+        self._applying = log.applied
+        self._waiting: deque[Waiting] = deque()
+        self._alarm: Milliseconds | None = None
+        self._date = Timestamp(0)
+        self._uncut_bytes = 0
+        self._log_retention_bytes = log_retention_bytes
+
+    @property
+    def begun(self) -> bool:
+        """Says whether the barrier was appended."""
+        return self._barrier is not None
+
+    def begin(self) -> list[Action]:
+        """Appends the barrier (R10, step 4): when it is applied, so is all before it, and the primary is activated."""
+        assert self._barrier is None
+        self._barrier = Sequence(self._log.last + 1)
+        return [self._append([])]
+
+    def on_client_writes(self, event: ClientWrites, now: Milliseconds) -> list[Action]:
+        """Appends what can be resolved at once, as one entry; parks the rest."""
+        if not self.activated:
+            return [Refuse(event.requests, NotDone("no_primary", "The primary is not ready yet; try again.", 100))]
+        if len(self.view.in_sync) < self.view.min_in_sync:
+            return [Refuse(event.requests, self._too_few_copies())]
+        self._date = max(self._date, event.accepted)
+        actions: list[Action] = []
+        ready, parked, late = [], [], []
+        for request in event.requests:
+            if request.deadline <= now:
+                late.append(request)
+            elif self._pending.must_wait(request):
+                self._pending.hold(request)
+                parked.append(request)
+            else:
+                ready.append(request)
+        if late:
+            actions.append(Refuse(late, _too_late()))
+        if ready:
+            actions += self._append_requests(ready, {}, now)
+        if parked:
+            actions.append(Fetch(self._pending.park(parked)))
+            actions += self._wake_for(min(request.deadline for request in parked))
+        return actions
+
+    def on_fetched(self, event: Fetched, now: Milliseconds) -> list[Action]:
+        """Resolves the oldest parked group."""
+        group = self._pending.unpark()
+        late = [request for request in group.requests if request.deadline <= now]
+        ready = [request for request in group.requests if request.deadline > now]
+        actions: list[Action] = [Refuse(late, _too_late())] if late else []
+        if ready:
+            actions += self._append_requests(ready, event.records, now)
+        self._pending.release(group, self._log.applied)
+        return actions
+
+    def on_appended(self, event: Appended) -> list[Action]:
+        """Counts this disk's acknowledgement, and begins to apply what is now committed (R3, R4, R6)."""
+        self._log.durable = max(self._log.durable, event.upto)
+        self._progress.acknowledge(self._member, event.upto)
+        committed = self._progress.committed()
+        if committed <= self._log.commit:
+            return []
+        self._log.commit = committed
+        entries = self._log.between(self._applying, committed)
+        self._applying = committed
+        return [Apply(entries)]
+
+    def on_applied(self, event: Applied, now: Milliseconds) -> list[Action]:
+        """Answers all that waited for these entries; activates, if the barrier is among them."""
+        self._pending.note_applied(self._log.between(self._log.applied, event.upto), event.upto)
+        self._log.note_applied(event.upto)
+        if self._barrier is not None and event.upto >= self._barrier:
+            self.activated = True
+        answers: list[Told] = []
+        while self._waiting and self._waiting[0].upto <= event.upto:
+            answers += self._waiting.popleft().answers
+        actions: list[Action] = [Answer(answers)] if answers else []
+        # Nobody else holds a replica that might still need these entries (R15).
+        if self._uncut_bytes > self._log_retention_bytes and len(self.view.replicas) == 1:
+            self._uncut_bytes = 0
+            actions.append(Cut(event.upto))
+        return actions
+
+    def on_woken(self, now: Milliseconds) -> list[Action]:
+        """Ends what has passed its deadline: what is in the log as unknown (R5), what is not as not done."""
+        self._alarm = None
+        overdue: list[Request] = []
+        for waiting in self._waiting:
+            if waiting.deadline <= now:
+                overdue += [request for request, _ in waiting.answers if request.deadline <= now]
+                waiting.answers = [told for told in waiting.answers if told[0].deadline > now]
+                waiting.deadline = min((told[0].deadline for told in waiting.answers), default=_NO_DEADLINE)
+        actions: list[Action] = []
+        if overdue:
+            error = OutcomeUnknown(
+                "deadline_passed", "The deadline passed after the write was put into the log: it may yet be done."
+            )
+            actions.append(Refuse(overdue, error))
+        deadlines = [waiting.deadline for waiting in self._waiting]
+        # A parked request waits for its fetch even past its deadline: it is refused when that comes back.
+        deadlines += [request.deadline for request in self._pending.parked() if request.deadline > now]
+        return actions + self._wake_for(min(deadlines, default=_NO_DEADLINE))
+
+    def step_down(self, reason: str) -> list[Action]:
+        """Ends everything under way: what was appended as unknown, what was not as not done (R2)."""
+        self.activated = False
+        actions: list[Action] = []
+        appended = [request for waiting in self._waiting for request, _ in waiting.answers]
+        self._waiting.clear()
+        if appended:
+            actions.append(Refuse(appended, OutcomeUnknown("stepped_down", f"{reason} The write may have been done.")))
+        parked = self._pending.abandon()
+        if parked:
+            actions.append(Refuse(parked, NotDone("stepped_down", reason)))
+        return actions
+
+    def _append_requests(
+        self, requests: list[Request], fetched: Mapping[bytes, Record | None], now: Milliseconds
+    ) -> list[Action]:
+        sequence = Sequence(self._log.last + 1)
+        resolved: list[Resolved] = []
+        told: dict[Sequence, list[Told]] = {}
+        for request in requests:
+            results, leans_on = self._pending.resolve(request, fetched, sequence, self._date, resolved)
+            if leans_on in told:
+                told[leans_on].append((request, results))
+            else:
+                told[leans_on] = [(request, results)]
+        actions: list[Action] = []
+        if resolved:
+            actions.append(self._append(resolved))
+            self._uncut_bytes += sum(request.size_bytes for request in requests)
+        at_once = told.pop(Sequence(0), None)
+        if at_once is not None:
+            actions.append(Answer(at_once))
+        for upto, answers in sorted(told.items()):
+            actions += self._wait(upto, answers)
+        return actions
+
+    def _append(self, resolved: list[Resolved]) -> Append:
+        entry = Entry(self._epoch, Sequence(self._log.last + 1), tuple(resolved))
+        self._log.append(entry)
+        return Append([entry])
+
+    def _wait(self, upto: Sequence, answers: list[Told]) -> list[Action]:
+        if upto <= self._log.applied:
+            return [Answer(answers)]
+        waiting = Waiting(upto, answers, min(request.deadline for request, _ in answers))
+        index = len(self._waiting)
+        while index and self._waiting[index - 1].upto > upto:
+            index -= 1
+        self._waiting.insert(index, waiting)
+        return self._wake_for(waiting.deadline)
+
+    def _wake_for(self, deadline: Milliseconds) -> list[Action]:
+        if deadline == _NO_DEADLINE or (self._alarm is not None and self._alarm <= deadline):
+            return []
+        self._alarm = deadline
+        return [WakeAt(deadline)]
+
+    def _too_few_copies(self) -> NotDone:
+        counts = f"{len(self.view.in_sync)} of the {self.view.min_in_sync} replicas needed are in sync"
+        return NotDone("too_few_copies", f"The partition takes no writes: {counts}; try again.")
+
+
+_NO_DEADLINE = Milliseconds(1 << 62)
+
+
+def _too_late() -> NotDone:
+    return NotDone("deadline_passed", "The deadline passed before the write was begun; try again.", 0)
