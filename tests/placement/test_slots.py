@@ -1,5 +1,7 @@
 """Slots are Redis Cluster's, and partitions cover them evenly."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,7 +59,7 @@ def test_partitions_cover_all_slots_evenly(count: int) -> None:
 
     assert ranges[0].start == 0
     assert ranges[-1].stop == SLOT_COUNT
-    assert all(left.stop == right.start for left, right in zip(ranges, ranges[1:], strict=False))
+    assert all(left.stop == right.start for left, right in pairwise(ranges))
     assert max(map(len, ranges)) - min(map(len, ranges)) <= 1
 
 
