@@ -217,7 +217,7 @@ def _foreign(path: Path) -> str:
 
 
 def _damaged(path: Path, reason: str) -> str:
-    return f"{path} is damaged ({reason}): restore the data directory, this file included, from a backup"
+    return f"{path} is damaged ({reason}): restore it, or move it away and the node makes it anew from its database"
 
 
 def _checksum(ledger: bytes | msgspec.Raw) -> str:
