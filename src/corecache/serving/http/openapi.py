@@ -1,0 +1,8 @@
+"""x."""
+
+from corecache.config import Config
+
+
+def description(config: Config) -> dict[str, object]:
+    """X."""
+    return {}

@@ -1,0 +1,110 @@
+"""How an error looks in HTTP: the status of each code, and the problem details (RFC 9457) that say what to do.
+
+The rule: the class of an error (`errors.py`) decides its status, unless its code has one of its own in `_STATUS`. A
+body always has `type`, `title`, `status`, `detail` and `code`; for a write it also has `outcome`, the one word that
+tells a program whether it may repeat the request.
+
+Answers that are no exceptions in Python but errors in HTTP (a key that is not there, a condition that failed) are made
+here too, so that all error bodies have one maker. Codes are listed in `docs/errors.md`; a test compares.
+"""
+
+import msgspec
+
+from corecache.errors import Broken, CallerFault, CoreCacheError, NotDone, OutcomeUnknown
+
+Headers = list[tuple[bytes, bytes]]
+
+_STATUS = {
+    "key_not_found": 404,
+    "path_unknown": 404,
+    "method_not_allowed": 405,
+    "request_too_slow": 408,
+    "condition_failed": 412,
+    "value_too_large": 413,
+    "batch_too_large": 413,
+    "answer_too_large": 413,
+    "headers_too_large": 431,
+    "disk_full": 507,
+}
+
+_encoder = msgspec.json.Encoder()
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of every error, as `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    outcome: str | None = None
+
+
+def status_of(error: CoreCacheError) -> int:
+    """Returns the HTTP status of an error."""
+    status = _STATUS.get(error.code)
+    if status is not None:
+        return status
+    if isinstance(error, CallerFault):
+        return 400
+    if isinstance(error, NotDone):
+        return 503
+    return 504 if isinstance(error, OutcomeUnknown) else 500
+
+
+def problem_of(error: CoreCacheError, write: bool) -> Problem:
+    """Returns the body of an error; `write` says that the request was one that changes something."""
+    return Problem(
+        type=f"/docs/errors#{error.code}",
+        title=error.code.replace("_", " ").capitalize(),
+        status=status_of(error),
+        detail=error.message,
+        code=error.code,
+        outcome=error.outcome if write else None,
+    )
+
+
+def answer_of(error: CoreCacheError, write: bool) -> tuple[int, Headers, bytes]:
+    """Returns status, headers and body of the answer to a request that met an error."""
+    problem = problem_of(error, write)
+    body = _encoder.encode(problem)
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body))]
+    if isinstance(error, NotDone):
+        headers.append((b"retry-after", b"%d" % max(1, -(-error.retry_after_ms // 1000))))
+    return problem.status, headers, body
+
+
+def key_not_found() -> CallerFault:
+    """Returns the error of a key without a record."""
+    return CallerFault("key_not_found", "No record has this key: it was never written, was deleted, or has expired.")
+
+
+def condition_failed(present: int | None) -> CallerFault:
+    """Returns the error of a condition that did not hold; `present` is the key's version, None if it has no record."""
+    state = "has no record" if present is None else f"has version {present}"
+    return CallerFault(
+        "condition_failed",
+        f"The condition does not hold: the key {state}. Nothing was written; read the key and decide again.",
+    )
+
+
+def method_not_allowed(method: str, allowed: str) -> CallerFault:
+    """Returns the error of a method that a path does not have; `allowed` is what the Allow header says."""
+    return CallerFault("method_not_allowed", f"{method} is not possible here; use one of {allowed}.")
+
+
+def path_unknown() -> CallerFault:
+    """Returns the error of a path that leads nowhere."""
+    return CallerFault(
+        "path_unknown", "Nothing is at this path. Keys are at /v1/kv/KEY; /openapi.json lists all paths."
+    )
+
+
+def internal() -> Broken:
+    """Returns the error that stands for an exception nobody expected; the log has its traceback."""
+    return Broken(
+        "internal",
+        "The node failed at this request in a way that it does not know. A write may have happened. "
+        "Its log has the traceback; please report it.",
+    )

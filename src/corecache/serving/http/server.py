@@ -1,0 +1,124 @@
+"""The HTTP server of a node: it listens, keeps time for its connections, and drains.
+
+It runs inside the caller's event loop and installs nothing there that outlives `stop`: no signals, no logging. uvicorn
+gives the protocol (`connection.py`), not the process: its `Server` wants to own both.
+
+Draining: no new connections; idle ones are closed; requests under way are answered with `connection: close`; what is
+left when time is up is cut off, and its outcome is for its client to find out.
+"""
+
+import asyncio
+import errno
+from collections.abc import Callable
+from contextlib import suppress
+from email.utils import formatdate
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from corecache.config import Config, Http
+from corecache.errors import CallerFault
+from corecache.ports import Clock, Service
+from corecache.serving.http.app import App
+from corecache.serving.http.bodies import Budget
+from corecache.serving.http.connection import Connection
+from corecache.serving.http.metrics import RequestMetrics
+from corecache.serving.http.shared import SharedState
+
+_SWEEP_MS_MAX = 500
+
+
+class HttpServer:
+    """One listening socket and its connections. `start` once, `stop` once."""
+
+    def __init__(self) -> None:
+        self._state: SharedState | None = None
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(
+        self, service: Service, config: Config, clock: Clock, registry: CollectorRegistry
+    ) -> tuple[str, int]:
+        """Listens and returns host and port. `registry` is what /metrics shows; the server's own counts join it.
+
+        Raises: CallerFault `port_in_use` or `cannot_listen`.
+        """
+        http = config.http
+        sweep_ms = min(
+            _SWEEP_MS_MAX,
+            min(http.header_timeout_ms, http.body_timeout_ms, http.send_timeout_ms, http.idle_timeout_ms) // 4,
+        )
+        state = self._state = SharedState(http, clock.now(), sweep_ms)
+        budget = Budget(http.buffered_bytes_max)
+        metrics = RequestMetrics(state, lambda: budget.bytes)
+        registry.register(metrics)
+        app = App(service, config, clock, registry, budget, metrics)
+        protocol = uvicorn.Config(
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+        )
+        protocol.load()
+        loop = asyncio.get_running_loop()
+        self._server, port = await _listen(http, lambda: Connection(protocol, state, loop))
+        self._sweeper = loop.create_task(_sweep_for_ever(state, clock))
+        return http.host, port
+
+    async def stop(self, timeout_ms: int) -> None:
+        """Drains for up to `timeout_ms`, then cuts off what is left."""
+        state, server, sweeper = self._state, self._server, self._sweeper
+        if state is None or server is None or sweeper is None:
+            return
+        server.close()
+        state.draining = True
+        state.all_closed = asyncio.get_running_loop().create_future()
+        for connection in list(state.open):
+            connection.shutdown()
+        if state.open or state.closing:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(state.all_closed), timeout_ms / 1000)
+        for connection in [*state.open, *state.closing]:
+            connection.transport.abort()
+        for task in [*state.tasks, sweeper]:
+            task.cancel()
+        await asyncio.gather(*state.tasks, sweeper, return_exceptions=True)
+        await server.wait_closed()
+
+
+async def _sweep_for_ever(state: SharedState, clock: Clock) -> None:
+    while True:
+        state.now = clock.now()
+        state.date_line = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+        for connection in [*state.open, *state.closing]:
+            connection.sweep(state.now)
+        await asyncio.sleep(state.sweep_ms / 1000)
+
+
+async def _listen(http: Http, make: Callable[[], Connection]) -> tuple[asyncio.Server, int]:
+    """Listens on the port asked for, or on the first free one of the range."""
+    first, last = (http.port, http.port) if http.port else (http.port_range_first, http.port_range_last)
+    loop = asyncio.get_running_loop()
+    for port in range(first, last + 1):
+        try:
+            server = await loop.create_server(make, http.host, port, backlog=max(128, http.connections_max))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                continue
+            raise CallerFault(
+                "cannot_listen",
+                f"Can't listen on {http.host}:{port}: {error.strerror or error} (http.host, http.port).",
+            ) from error
+        return server, port
+    which = f"Port {first} is" if first == last else f"All ports from {first} to {last} are"
+    raise CallerFault(
+        "port_in_use",
+        f"{which} in use on {http.host}: stop who listens there, or choose another (http.port, http.port_range_first).",
+    )

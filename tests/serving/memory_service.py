@@ -1,0 +1,214 @@
+"""A node in memory: what the tests of the servers serve.
+
+It keeps every promise of `ports.Service` that a dict can keep: versions and timestamps grow, expiry and conditions are
+honoured, several operations are atomic, keys of different partitions are refused, errors that a test has `arranged` are
+raised before anything happens. It has no log, no disk and no second node.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from corecache.errors import CallerFault, CoreCacheError
+from corecache.identity import (
+    Epoch,
+    Incarnation,
+    Lineage,
+    Member,
+    Milliseconds,
+    NodeId,
+    PartitionId,
+    ReplicaId,
+    Timestamp,
+    Version,
+)
+from corecache.identity import Sequence as LogSequence
+from corecache.operations import (
+    NEVER,
+    Absent,
+    ConditionFailed,
+    Delete,
+    Deleted,
+    Expire,
+    Found,
+    IfAbsent,
+    Operation,
+    Put,
+    Read,
+    Record,
+    Result,
+    Written,
+)
+from corecache.placement.slots import slot_of
+from corecache.placement.view import View
+from corecache.ports import Item, Page
+from corecache.reports import ClusterReport, Level, NodeReport, PartitionReport, StorageReport
+
+
+class SystemClock:
+    """The machine's time."""
+
+    def now(self) -> Milliseconds:
+        """Returns the steady clock."""
+        return Milliseconds(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000)
+
+    def today(self) -> Timestamp:
+        """Returns the date."""
+        return Timestamp(time.time_ns() // 1_000_000)
+
+
+class MemoryService:
+    """A node in a dict.
+
+    `arranged` is raised by every call while it is set; `gate`, when set, holds calls back until it opens. `begun`
+    counts the calls, so that a test can wait until one has come as far as this.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[bytes, Record] = {}
+        self.arranged: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.begun = 0
+        self.not_ready: str | None = None
+        self.page_bytes_max = 8 * 1024 * 1024
+        self._clock = SystemClock()
+        self._version = 0
+
+    async def _pass(self) -> None:
+        self.begun += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.arranged is not None:
+            raise self.arranged
+
+    def _find(self, key: bytes) -> Record | None:
+        record = self.records.get(key)
+        if record is not None and record.expires != NEVER and record.expires <= self._clock.today():
+            del self.records[key]
+            return None
+        return record
+
+    async def get(self, key: bytes, deadline: Milliseconds) -> Record | None:
+        """Returns the record."""
+        if self.gate is not None or self.arranged is not None:
+            await self._pass()
+        return self._find(key)
+
+    async def get_stale(self, key: bytes) -> tuple[Record | None, LogSequence]:
+        """Returns the record and how many writes there were."""
+        await self._pass()
+        return self._find(key), LogSequence(self._version)
+
+    async def write(self, operations: Sequence[Operation], deadline: Milliseconds) -> Sequence[Result]:
+        """Executes operations, all or none."""
+        if self.gate is not None or self.arranged is not None:
+            await self._pass()
+        if len(operations) > 1 and len({slot_of(operation.key) for operation in operations}) > 1:
+            raise CallerFault("cross_partition", "The keys do not share a partition; give them one hash tag.")
+        before = dict.fromkeys(operation.key for operation in operations)
+        saved = {key: self.records.get(key) for key in before} if len(operations) > 1 else {}
+        results = [self._execute(operation) for operation in operations]
+        if len(operations) > 1 and any(isinstance(result, ConditionFailed) for result in results):
+            for key, record in saved.items():
+                self.records.pop(key, None)
+                if record is not None:
+                    self.records[key] = record
+        return results
+
+    async def write_many(
+        self, requests: Sequence[Sequence[Operation]], deadline: Milliseconds
+    ) -> list[Sequence[Result] | CoreCacheError]:
+        """Executes many writes, each on its own."""
+        outcomes: list[Sequence[Result] | CoreCacheError] = []
+        for operations in requests:
+            try:
+                outcomes.append(await self.write(operations, deadline))
+            except CoreCacheError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def _execute(self, operation: Operation) -> Result:
+        key = operation.key
+        present = self._find(key)
+        if isinstance(operation, Read):
+            return Absent() if present is None else Found(present)
+        if isinstance(operation, Expire):
+            return Deleted() if self.records.pop(key, None) else Absent()
+        condition = operation.condition
+        if condition is not None:
+            if isinstance(condition, IfAbsent):
+                holds = present is None
+            else:
+                holds = present is not None and (condition.versions is None or present.version in condition.versions)
+            if not holds:
+                return ConditionFailed(None if present is None else present.version)
+        if isinstance(operation, Delete):
+            return Deleted() if self.records.pop(key, None) else Absent()
+        return self._store(operation)
+
+    def _store(self, put: Put) -> Written:
+        self._version += 1
+        today = self._clock.today()
+        expires = NEVER if put.ttl_ms is None else Timestamp(today + put.ttl_ms)
+        self.records[put.key] = Record(put.value, Version(self._version), today, expires)
+        return Written(Version(self._version))
+
+    async def scan(
+        self, start: bytes, end: bytes | None, items_max: int, deadline: Milliseconds, values: bool = True
+    ) -> Page:
+        """Returns a page."""
+        await self._pass()
+        items: list[Item] = []
+        size_bytes = 0
+        for key in sorted(key for key in self.records if key >= start and (end is None or key < end)):
+            record = self._find(key)
+            if record is None:
+                continue
+            if len(items) == items_max or size_bytes > self.page_bytes_max:
+                return Page(tuple(items), key)
+            size_bytes += len(key) + len(record.value)
+            shown = record if values else Record(b"", record.version, record.timestamp, record.expires)
+            items.append(Item(key, shown))
+        return Page(tuple(items), None)
+
+    async def flush(self) -> StorageReport:
+        """Has nothing to flush."""
+        return await self.storage()
+
+    async def compact(self) -> StorageReport:
+        """Has nothing to compact."""
+        return await self.storage()
+
+    async def storage(self) -> StorageReport:
+        """Returns what a dict can say of itself."""
+        await self._pass()
+        numbers = {
+            name: 0
+            for name, kind in StorageReport.__annotations__.items()
+            if kind is int and name not in ("memtable_entries", "memtable_bytes")
+        }
+        return StorageReport(
+            memtable_bytes=sum(len(key) + len(record.value) for key, record in self.records.items()),
+            memtable_entries=len(self.records),
+            levels=(Level(0, 0, 0, 0, 0),),
+            writes_stopped=False,
+            accepts_puts=True,
+            **numbers,
+        )
+
+    def cluster(self) -> ClusterReport:
+        """Returns a cluster of one node with one partition."""
+        node = NodeId("memory")
+        member = Member(node, ReplicaId("r1"))
+        view = View(Lineage(1), Epoch(1), member, Incarnation(1), (member,), (node,))
+        version = int(self._version)
+        return ClusterReport(
+            "test",
+            node,
+            (NodeReport(node, Incarnation(1), True, {"http": "127.0.0.1:8000"}, "0"),),
+            (PartitionReport(PartitionId(0), 0, 16_383, view, 1, "primary", version, version, version, 0),),
+        )
+
+    def unready(self) -> str | None:
+        """Returns what the test has set."""
+        return self.not_ready
