@@ -1,0 +1,149 @@
+"""Opening RocksDB's files and reading what they hold of the node and its replicas.
+
+Rule 1: what is read is durable before it is returned: RocksDB has flushed what it recovered of its write-ahead log,
+and one sync more closes the case in which the files were written by a process whose last sync never came.
+Rule 2: a hole in a log, an entry of a partition without facts, a record that nobody here wrote: `Broken`. Nothing is
+repaired by guessing.
+
+RocksDB's refusals are plain sentences; here they become our errors, with the file and the cure.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from rocksdict import Options, Rdict
+
+from corecache.errors import Broken, CallerFault, CoreCacheError
+from corecache.identity import PartitionId
+from corecache.identity import Sequence as LogSequence
+from corecache.replication.log import Entry
+from corecache.replication.recovered import NOTHING_APPLIED, AppliedPoint, NodeFacts, Recovered, ReplicaFacts
+from corecache.storage import keyspace
+from corecache.storage.keyspace import KeyspaceError
+
+
+class Contents(msgspec.Struct):
+    """What the database held at opening."""
+
+    node: NodeFacts | None = None
+    replicas: Mapping[PartitionId, Recovered] = {}
+    applied: dict[PartitionId, AppliedPoint] = {}
+    cut: dict[PartitionId, LogSequence] = {}
+
+
+def opened(path: Path, options: Options, families: dict[str, Options]) -> Rdict:
+    """Opens the database, or makes it. Blocks for as long as the recovery takes. Raises: CallerFault, Broken."""
+    try:
+        return Rdict(str(path), options, column_families=families)
+    except Exception as error:
+        raise _refusal(path, str(error)) from error
+
+
+def recover(database: Rdict, path: Path) -> Contents:
+    """Reads facts, applied points and the logs' entries above them. Blocks. Raises: Broken."""
+    try:
+        database.flush_wal(True)
+        contents, facts = _facts(database.get_column_family(keyspace.FACTS))
+        log = database.get_column_family(keyspace.LOG)
+        contents.replicas = {
+            partition: Recovered(
+                replica,
+                contents.applied.get(partition, NOTHING_APPLIED),
+                _entries(log, partition, contents.applied.get(partition, NOTHING_APPLIED).sequence),
+            )
+            for partition, replica in facts.items()
+        }
+        strangers = sorted(contents.applied.keys() - facts.keys())
+        if strangers:
+            raise KeyspaceError(f"partition {strangers[0]} has records but no facts")
+        return contents
+    except KeyspaceError as error:
+        raise Broken(
+            "storage_corrupt",
+            f"{path} is damaged: {error}. Restore the data directory from a copy, or start with an empty one.",
+        ) from error
+    except CoreCacheError:
+        raise
+    except Exception as error:
+        raise _refusal(path, str(error)) from error
+
+
+def _facts(facts: Rdict) -> tuple[Contents, dict[PartitionId, ReplicaFacts]]:
+    contents = Contents()
+    replicas: dict[PartitionId, ReplicaFacts] = {}
+    iterator = facts.iter()
+    iterator.seek_to_first()
+    while iterator.valid():
+        kind, partition = keyspace.read_facts_key(iterator.key())
+        raw = iterator.value()
+        if partition is None:
+            contents.node = keyspace.read_node_facts(raw)
+        elif kind == "replica":
+            replicas[partition] = keyspace.read_replica_facts(raw)
+        elif kind == "applied":
+            contents.applied[partition] = keyspace.read_applied(raw)
+        else:
+            contents.cut[partition] = keyspace.read_cut(raw)
+        iterator.next()
+    iterator.status()
+    return contents, replicas
+
+
+def _entries(log: Rdict, partition: PartitionId, applied: LogSequence) -> tuple[Entry, ...]:
+    """Returns the entries above a sequence. Raises: KeyspaceError if one is missing between them."""
+    entries: list[Entry] = []
+    iterator = log.iter()
+    iterator.seek(keyspace.log_key(partition, LogSequence(applied + 1)))
+    while iterator.valid():
+        owner, sequence = keyspace.read_log_key(iterator.key())
+        if owner != partition:
+            break
+        entry = keyspace.read_entry(iterator.value())
+        expected = applied + 1 + len(entries)
+        if sequence != expected or entry.sequence != expected:
+            raise KeyspaceError(f"the log of partition {partition} lacks entry {expected}")
+        entries.append(entry)
+        iterator.next()
+    iterator.status()
+    return tuple(entries)
+
+
+def _refusal(path: Path, reason: str) -> CoreCacheError:
+    """Returns our error for RocksDB's refusal to open or to read its files."""
+    lowered = reason.lower()
+    if "lock" in lowered and ("no locks available" in lowered or "temporarily unavailable" in lowered):
+        return CallerFault("data_dir_locked", f"{path} is in use by another process ({reason}). Stop that one.")
+    if "permission denied" in lowered or "read-only file system" in lowered:
+        return CallerFault(
+            "data_dir_unwritable", f"{path} can't be written ({reason}). Make it writable for this user."
+        )
+    if "no space left" in lowered or "quota exceeded" in lowered:
+        return Broken("disk_full", f"There is no space left for {path} ({reason}). Free some and start the node again.")
+    if "column families not opened" in lowered:
+        return CallerFault("data_dir_newer", f"{path} was written by a newer program ({reason}). Start that one.")
+    if "corruption" in lowered:
+        if re.search(r"\.sst|manifest", lowered) is None and (log := _damaged_log(path)) is not None:
+            return Broken(
+                "log_damaged",
+                f"The write-ahead log {log} has a damaged record ({reason}). Restore the data directory from a copy; or, to "
+                "start without that record and all after it, acknowledged ones included, set "
+                'storage.damaged_log = "truncate".',
+            )
+        return Broken(
+            "storage_corrupt",
+            f"{path} is damaged ({reason}). Restore the data directory from a copy, or start with an empty one.",
+        )
+    return Broken("storage_failed", f"{path} can't be opened: {reason}. Look at the disk and start the node again.")
+
+
+def _damaged_log(path: Path) -> Path | None:
+    """Returns the write-ahead log that RocksDB's diary blames, or else the newest, None if there is none."""
+    try:
+        blamed = re.findall(r"(\d+\.log): dropping", (path / "LOG").read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        blamed = []
+    if blamed:
+        return path / str(blamed[-1])
+    return max(path.glob("*.log"), default=None)
