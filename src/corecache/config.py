@@ -6,15 +6,19 @@ commented example file (`docs/corecache.example.toml`, kept equal by a test) and
 
 Rule 1: units stand last in the name: `_bytes`, `_ms`, `_max` for a count.
 Rule 2: 0 means "derived" or "none" only where the description says so.
-Rule 3: this module reads nothing. Files and variables are the business of `assembly.py`, which hands a plain mapping
+Rule 3: this module reads nothing. Files and variables are the business of `settings.py`, which hands a plain mapping
 to `parse`.
+Rule 4: settings that must fit each other are judged together, in `_RELATIONS`, after each was judged by itself.
 """
 
+import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
+
+from corecache.declaration import Declaration, declarations, shown
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -24,12 +28,13 @@ Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
 
 
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """This process."""
+    """One process: what it is called and where its disk is."""
 
     id: Annotated[
         str,
         Meta(
-            pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$",
+            pattern=r"\A([A-Za-z0-9][A-Za-z0-9._-]{0,62})?\Z",
+            title="up to 63 letters, digits, '.', '_' and '-', beginning with a letter or digit",
             description="Names the node for as long as its data directory lives. Empty: drawn at the first start.",
         ),
     ] = ""
@@ -49,7 +54,8 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+            pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z",
+            title="1 to 63 letters, digits, '.', '_' and '-', beginning with a letter or digit",
             description="Nodes and data directories of another cluster are refused by it.",
         ),
     ] = "corecache"
@@ -84,7 +90,7 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=32 * KIB,
             le=MIB,
-            description="Request line and headers together; beyond it 431. The longest key, percent-encoded, has 24 KiB.",
+            description="Request line and headers together; beyond it 431. The longest key has 24 KiB when encoded.",
         ),
     ] = 64 * KIB
     header_timeout_ms: Annotated[
@@ -150,8 +156,8 @@ class Replication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     durability: Annotated[
         Literal["fsync", "os"],
         Meta(
-            description="'fsync': a write is acknowledged when it is on the disk. 'os': when the operating system has it; "
-            "a power cut may lose the last moments, a crash of the process alone may not."
+            description="'fsync': a write is acknowledged when it is on the disk. 'os': when the operating system has "
+            "it; a power cut may lose the last moments, a crash of the process alone may not."
         ),
     ] = "fsync"
     uncommitted_bytes_max: Annotated[
@@ -186,7 +192,8 @@ class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=32 * MIB,
             le=1024 * GIB,
-            description="Block cache, memtables, Bloom filters and indexes together. The process needs about 150 MiB besides.",
+            description="Block cache, memtables, Bloom filters and indexes together. The process needs about 150 MiB "
+            "besides.",
         ),
     ] = 256 * MIB
     disk_bytes: Annotated[
@@ -198,8 +205,8 @@ class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1024 * GIB,
-            description="Kept free of the budget, and of the file system, for compaction and deletes: puts are refused (507) "
-            "when less is left, and accepted again by themselves when there is room.",
+            description="Kept free of the budget, and of the file system, for compaction and deletes: puts are refused "
+            "(507) when less is left, and accepted again by themselves when there is room.",
         ),
     ] = 256 * MIB
     flush_memtable_bytes: Annotated[
@@ -207,7 +214,8 @@ class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=16 * GIB,
-            description="A memtable of this size is flushed to an SSTable. 0: a sixteenth of memory_bytes, at least 4 MiB.",
+            description="A memtable of this size is flushed to an SSTable. 0: a sixteenth of memory_bytes, at least "
+            "4 MiB.",
         ),
     ] = 0
     flush_memtables_max: Annotated[
@@ -276,9 +284,75 @@ class ConfigError(ValueError):
     """A setting is unknown or bad. The message is one line: the name, the value, what is allowed."""
 
 
-def parse(settings: Mapping[str, Mapping[str, Any]]) -> Config:
-    """Returns the validated configuration from `{section: {name: value}}`; what is left out takes its default.
+DECLARATIONS: Final = tuple(declarations(Config))
+"""Every setting, in the order of the example file."""
+
+_BY_PATH: Final[Mapping[str, Declaration]] = {declaration.path: declaration for declaration in DECLARATIONS}
+_SECTIONS: Final = tuple(dict.fromkeys(declaration.section for declaration in DECLARATIONS))
+
+_RELATIONS: Final = (
+    ("http.port_range_first", "<=", "http.port_range_last"),
+    ("http.request_timeout_ms", "<=", "http.request_timeout_max_ms"),
+    ("limits.value_bytes_max", "<=", "http.buffered_bytes_max"),
+    ("limits.batch_bytes_max", "<=", "http.buffered_bytes_max"),
+    ("limits.page_bytes_max", "<=", "http.buffered_bytes_max"),
+    ("limits.value_bytes_max", "<=", "replication.uncommitted_bytes_max"),
+    ("limits.batch_bytes_max", "<=", "replication.uncommitted_bytes_max"),
+    ("storage.compact_level0_files", "<", "storage.slow_level0_files"),
+    ("storage.slow_level0_files", "<", "storage.stop_level0_files"),
+    ("storage.flush_memtable_bytes", "<=", "storage.memory_bytes"),
+    ("storage.disk_reserve_bytes", "<", "storage.disk_bytes"),
+)
+"""What must fit together: a body that is allowed must fit into the room for bodies and for writes that wait, and a tree
+slows writes down before it holds them back. Where the second is 0, it is derived, and nothing is compared."""
+
+
+def check(settings: Mapping[str, object]) -> None:
+    """Judges each setting of `{section: {name: value}}` by itself; what is left out is not missed.
 
     Raises: ConfigError, with one line for the first setting that is unknown or out of its range.
     """
-    raise NotImplementedError
+    for section, values in settings.items():
+        if section not in _SECTIONS:
+            raise ConfigError(_unknown(section, values))
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{section} = {shown(values)}: must be a table, which a file begins with [{section}]")
+        for name, value in values.items():
+            path = f"{section}.{name}"
+            declaration = _BY_PATH.get(path)
+            if declaration is None:
+                raise ConfigError(_unknown(path, value))
+            if not declaration.accepts(value):
+                raise ConfigError(f"{path} = {shown(value)}: must be {declaration.allowed}")
+
+
+def parse(settings: Mapping[str, object]) -> Config:
+    """Returns the validated configuration from `{section: {name: value}}`; what is left out takes its default.
+
+    Raises: ConfigError, with one line for the first setting that is unknown, out of its range, or does not fit another.
+    """
+    check(settings)
+    config = msgspec.convert(settings, Config)
+    for low, sign, high in _RELATIONS:
+        low_value, high_value = _value(config, low), _value(config, high)
+        if high_value and (low_value > high_value or (sign == "<" and low_value == high_value)):
+            relation = "at most" if sign == "<=" else "less than"
+            raise ConfigError(f"{low} = {low_value}: must be {relation} {high}, which is {high_value}")
+    return config
+
+
+def _value(config: Config, path: str) -> int:
+    section, name = path.split(".")
+    value = getattr(getattr(config, section), name)
+    assert isinstance(value, int)
+    return value
+
+
+def _unknown(path: str, value: object) -> str:
+    """Says that there is no such setting, and which one may have been meant."""
+    ending = f".{path.rpartition('.')[2].lower()}"
+    elsewhere = [known for known in _BY_PATH if known.endswith(ending)]
+    near = elsewhere or difflib.get_close_matches(path.lower(), (*_SECTIONS, *_BY_PATH), n=1)
+    hint = f"did you mean {near[0]}?" if near else "docs/configuration.md lists them all"
+    name = shown(path).strip('"')
+    return f"{name} = {shown(value)}: there is no such setting; {hint}"
