@@ -7,12 +7,11 @@ The rule: `batch_of` returns operations that `Service` may be handed as they are
 (with the number of the operation, from 0), or `value_too_large`. It begins nothing.
 """
 
-import binascii
 from base64 import b64decode
 from typing import Annotated, TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from corecache.config import Limits
 from corecache.errors import CallerFault
@@ -20,7 +19,11 @@ from corecache.identity import Version
 from corecache.operations import KEY_BYTES_MAX, Condition, Delete, IfAbsent, IfMatch, Operation, Put, Read
 from corecache.serving.http.parameters import TTL_SECONDS_MAX, VERSION_MAX
 
+_BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
 KeyText: TypeAlias = Annotated[str, Meta(min_length=1, max_length=KEY_BYTES_MAX)]
+KeyBase64: TypeAlias = Annotated[str, Meta(min_length=4, pattern=_BASE64)]
+ValueBase64: TypeAlias = Annotated[str, Meta(pattern=_BASE64)]
 VersionNumber: TypeAlias = Annotated[int, Meta(ge=0, le=VERSION_MAX)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=TTL_SECONDS_MAX)]
 
@@ -28,28 +31,28 @@ Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=TTL_SECONDS_MAX)]
 class PutOperation(msgspec.Struct, frozen=True, tag_field="op", tag="put", forbid_unknown_fields=True):
     """Stores a value; at most one of the two conditions."""
 
-    key: KeyText | None = None
-    key_base64: str | None = None
-    value: str | None = None
-    value_base64: str | None = None
-    ttl: Seconds | None = None
-    if_absent: bool = False
-    if_version: VersionNumber | None = None
+    key: KeyText | UnsetType = UNSET
+    key_base64: KeyBase64 | UnsetType = UNSET
+    value: str | UnsetType = UNSET
+    value_base64: ValueBase64 | UnsetType = UNSET
+    ttl: Seconds | UnsetType = UNSET
+    if_absent: bool | UnsetType = UNSET
+    if_version: VersionNumber | UnsetType = UNSET
 
 
 class DeleteOperation(msgspec.Struct, frozen=True, tag_field="op", tag="delete", forbid_unknown_fields=True):
     """Removes a key."""
 
-    key: KeyText | None = None
-    key_base64: str | None = None
-    if_version: VersionNumber | None = None
+    key: KeyText | UnsetType = UNSET
+    key_base64: KeyBase64 | UnsetType = UNSET
+    if_version: VersionNumber | UnsetType = UNSET
 
 
 class GetOperation(msgspec.Struct, frozen=True, tag_field="op", tag="get", forbid_unknown_fields=True):
     """Reads a key."""
 
-    key: KeyText | None = None
-    key_base64: str | None = None
+    key: KeyText | UnsetType = UNSET
+    key_base64: KeyBase64 | UnsetType = UNSET
 
 
 AnyOperation: TypeAlias = PutOperation | DeleteOperation | GetOperation
@@ -109,7 +112,7 @@ def _operation_of(asked: AnyOperation, number: int, value_bytes_max: int) -> Ope
         raise _bad(number, f"the key has {len(key):,} bytes; a key has 1 to {KEY_BYTES_MAX:,}")
     if isinstance(asked, GetOperation):
         return Read(key)
-    unchanged = None if asked.if_version is None else IfMatch((Version(asked.if_version),))
+    unchanged = None if asked.if_version is UNSET else IfMatch((Version(asked.if_version),))
     if isinstance(asked, DeleteOperation):
         return Delete(key, unchanged)
     value = _octets(asked.value, asked.value_base64, "value", number)
@@ -119,11 +122,11 @@ def _operation_of(asked: AnyOperation, number: int, value_bytes_max: int) -> Ope
             f"Operation {number}: the value is longer than {value_bytes_max:,} bytes (limits.value_bytes_max).",
         )
     condition: Condition | None = unchanged
-    if asked.if_absent:
+    if asked.if_absent is not UNSET:
         if unchanged is not None:
             raise _bad(number, "if_absent and if_version exclude each other")
-        condition = IfAbsent()
-    return Put(key, value, None if asked.ttl is None else ttl_ms_of(asked.ttl), condition)
+        condition = IfAbsent() if asked.if_absent else None
+    return Put(key, value, None if asked.ttl is UNSET else ttl_ms_of(asked.ttl), condition)
 
 
 def ttl_ms_of(seconds: float) -> int:
@@ -133,17 +136,13 @@ def ttl_ms_of(seconds: float) -> int:
     return max(1, whole_ms if exact else int(seconds * 1000) + 1)
 
 
-def _octets(text: str | None, base64: str | None, name: str, number: int) -> bytes:
-    """Returns the bytes that one of the two spellings says."""
-    if (text is None) == (base64 is None):
-        raise _bad(number, f"exactly one of {name} and {name}_base64 is needed")
-    if text is not None:
+def _octets(text: str | UnsetType, base64: str | UnsetType, name: str, number: int) -> bytes:
+    """Returns the bytes that one of the two spellings says; the decoder has seen to it that base64 is base64."""
+    if base64 is UNSET and text is not UNSET:
         return text.encode()
-    assert base64 is not None
-    try:
-        return b64decode(base64, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise _bad(number, f"{name}_base64 is no base64") from error
+    if text is UNSET and base64 is not UNSET:
+        return b64decode(base64)
+    raise _bad(number, f"exactly one of {name} and {name}_base64 is needed")
 
 
 def _bad(number: int, what: str) -> CallerFault:

@@ -72,6 +72,12 @@ class HttpServer:
         self._sweeper = loop.create_task(_sweep_for_ever(state, clock))
         return http.host, port
 
+    @property
+    def state(self) -> SharedState:
+        """What the connections share. Requires: `start` has returned."""
+        assert self._state is not None
+        return self._state
+
     async def stop(self, timeout_ms: int) -> None:
         """Drains for up to `timeout_ms`, then cuts off what is left."""
         state, server, sweeper = self._state, self._server, self._sweeper

@@ -16,15 +16,9 @@ from corecache.config import Config
 from corecache.errors import NotDone
 from corecache.ports import Service
 from corecache.serving.http import parameters
-from corecache.serving.http.openapi import description
+from corecache.serving.http.openapi import Status, description
 
 _encoder = msgspec.json.Encoder()
-
-
-class Status(msgspec.Struct, frozen=True):
-    """A short word on how it is."""
-
-    status: str
 
 
 class Views:
