@@ -12,7 +12,6 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import structlog
 import uvloop
@@ -80,11 +79,12 @@ async def _node(config: Config, broken: asyncio.Future[str]) -> AsyncIterator[No
             broken.set_result(reason)
 
     async with contextlib.AsyncExitStack() as stack:
-        directory = stack.enter_context(DataDirectory.open(Path(config.node.data_dir)))
+        directory = DataDirectory.open(config.node.data_dir)
+        stack.callback(directory.close)
         store = await RocksStore.open(directory, config)
         stack.push_async_callback(store.close)
         facts, replicas = await restore(config, store, clock, lambda: secrets.token_hex(8))
-        coordinator = await LocalCoordinator.open(directory.coordinator_path)
+        coordinator = await LocalCoordinator.open(directory.coordinator)
         stack.push_async_callback(coordinator.close)
         driver = Driver(replicas, store, coordinator, clock, config.replication, broke)
         stack.push_async_callback(driver.stop)

@@ -310,3 +310,15 @@ def test_a_view_of_another_primary_ends_this_one() -> None:
     assert isinstance(talk.results[put], OutcomeUnknown)
     assert not talk.serves()
     assert talk.replica.refusal().code == "no_primary"
+
+
+def test_an_older_incarnation_yields_to_a_newer_one() -> None:
+    """R14 works one way only: two processes of a node that took turns would never let either serve."""
+    talk = serving()
+    put = talk.write(Put(b"k", b"v"))
+    Conversation(talk.disk).begin()
+    begun = talk.feed(events.ViewChanged(talk.disk.confirmed))
+
+    assert not any(isinstance(action, actions.ProposeView) for action in begun)
+    assert isinstance(talk.results[put], OutcomeUnknown)
+    assert not talk.serves()

@@ -107,7 +107,10 @@ class Replica:
         view = confirmed.view
         if view.primary != self.member:
             return self._step_down(f"The partition's primary is node {view.primary.node} now.")
-        if view.incarnation != self.incarnation:
+        if view.incarnation > self.incarnation:
+            # Two processes of one node would take the partition from each other for ever: the older one yields.
+            return self._step_down("A later start of this node is the partition's primary now.")
+        if view.incarnation < self.incarnation:
             return self._lead_again(view, confirmed.version)
         if self.primary is not None and self.primary.view.epoch == view.epoch:
             self.primary.view = view
