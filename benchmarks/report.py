@@ -1,0 +1,105 @@
+"""The document that a run of the benchmark leaves: what was measured, on which machine, and which bounds were met.
+
+Every part is optional, for `--only` leaves the others out. A `Bound` says "met" or "not met" and nothing depends on it:
+a machine that is busy with something else gives other numbers, which is for a reader to judge and not for a program.
+"""
+
+import msgspec
+
+from benchmarks.machine import Machine
+from benchmarks.wrk import Run
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """A number that the project has promised: `what` was measured as `value`; `asked` is the promise, in words."""
+
+    what: str
+    value: float
+    asked: str
+    met: bool
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """The node and the ceiling one right after the other. `ratio` is the node's rate by the ceiling's."""
+
+    node: Run
+    ceiling: Run
+    ratio: float
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """One kind of request on both servers: each one's summary, the median of the pairs' ratios, the pairs.
+
+    The `…_cpu_us` are processor time a request, of all threads of the server: they move less than the rates do.
+    """
+
+    node: Run
+    ceiling: Run
+    ratio: float
+    node_cpu_us: float
+    ceiling_cpu_us: float
+    pairs: list[Pair]
+
+
+class Speed(msgspec.Struct, frozen=True):
+    """The node beside the stack's ceiling."""
+
+    put: Comparison
+    get: Comparison
+
+
+class Flushes(msgspec.Struct, frozen=True):
+    """PUTs without and during flushes. `flush_ms` is the median time from asking for a flush to its answer."""
+
+    quiet: Run
+    flushing: Run
+    flushes: int
+    flush_ms: float
+    quiet_runs: list[Run]
+    flushing_runs: list[Run]
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Many records under a small budget: the load, the resident set, reads over all of them, restarts.
+
+    `…_rss_bytes` are the most that the kernel ever saw (VmHWM) up to the end of loading, and of reading.
+    """
+
+    budget_bytes: int
+    records: int
+    load_seconds: float
+    load_per_second: float
+    load_retries: int
+    after_load_rss_bytes: int
+    peak_rss_bytes: int
+    samples: list[tuple[float, int]]
+    reads: Run
+    disk_bytes: int
+    ready_after_kill_seconds: float
+    ready_after_stop_seconds: float
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the run was asked for."""
+
+    seconds: int
+    connections: int
+    value_bytes: int
+    records: int
+    keys: int
+    pairs: int
+    memory_bytes: int
+    command: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The whole document."""
+
+    date: str
+    version: str
+    settings: Settings
+    machine: Machine
+    speed: Speed | None
+    flushes: Flushes | None
+    memory: Memory | None
+    bounds: list[Bound]

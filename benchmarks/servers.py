@@ -1,0 +1,140 @@
+"""Starts, watches and stops the two servers that are measured: the node and the ceiling.
+
+Each is a process of its own on a free port of 127.0.0.1, with its files below a directory that the caller gives. What
+it says goes to a log beside them, whose end is shown when it does not start. The node is the one of this checkout.
+"""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 60.0
+POLL_SECONDS = 0.005
+
+
+class ServerError(Exception):
+    """A server did not start, or did not stop."""
+
+
+class Server:
+    """A server process, from `start` to `stop`. As a context manager it is running inside."""
+
+    def __init__(self, name: str, command: list[str], log: Path, port: int, probe: tuple[str, int]) -> None:
+        """Takes the path that is asked for until it answers the given status: then the server is ready."""
+        self.name = name
+        self.port = port
+        self._command = command
+        self._log = log
+        self._probe = probe
+        self._running: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The number of the running process."""
+        assert self._running is not None, f"the {self.name} is not running"
+        return self._running.pid
+
+    def start(self) -> float:
+        """Starts it and returns the seconds until it was ready. Raises: ServerError."""
+        paths = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
+        with self._log.open("ab") as log:
+            begun = time.perf_counter()
+            self._running = subprocess.Popen(
+                self._command, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, stdout=log, stderr=log
+            )
+        while not self._ready():
+            if self._running.poll() is not None:
+                raise ServerError(f"the {self.name} ended with {self._running.returncode}: {self._last_words()}")
+            if time.perf_counter() - begun > START_SECONDS_MAX:
+                self.kill()
+                raise ServerError(f"the {self.name} is not ready after {START_SECONDS_MAX} s: {self._last_words()}")
+            time.sleep(POLL_SECONDS)
+        return time.perf_counter() - begun
+
+    def stop(self) -> None:
+        """Asks it to end, and waits until it has. Raises: ServerError if it does not end in time."""
+        if self._running is None:
+            return
+        self._running.send_signal(signal.SIGTERM)
+        try:
+            self._running.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ServerError(f"the {self.name} did not stop within {STOP_SECONDS_MAX} s of SIGTERM") from None
+        self._running = None
+
+    def kill(self) -> None:
+        """Ends it as a crash would."""
+        if self._running is not None:
+            self._running.kill()
+            self._running.wait()
+            self._running = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.stop()
+        else:
+            self.kill()
+
+    def _ready(self) -> bool:
+        path, status = self._probe
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == status
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _last_words(self) -> str:
+        return self._log.read_text(errors="replace").strip()[-2000:] or "it said nothing"
+
+
+def node(directory: Path, memory_bytes: int) -> Server:
+    """Returns a node with durability "fsync" and this memory budget; all else is the default."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config = directory / "corecache.toml"
+    config.write_text(f'[replication]\ndurability = "fsync"\n\n[storage]\nmemory_bytes = {memory_bytes}\n')
+    port = _free_port()
+    # What the `corecache` command does, from this checkout, and as one process (no launcher in between).
+    command = [sys.executable, "-c", "import sys; from corecache.cli import main; sys.exit(main())", "serve"]
+    command += ["--config", str(config), "--data-dir", str(directory / "node"), "--port", str(port)]
+    return Server("node", command, directory / "node.log", port, ("/readyz", 200))
+
+
+def ceiling(directory: Path) -> Server:
+    """Returns the stack's ceiling (`ceiling.py`)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    command = [sys.executable, "-m", "benchmarks.ceiling", "--port", str(port)]
+    command += ["--directory", str(directory / "ceiling")]
+    return Server("ceiling", command, directory / "ceiling.log", port, ("/v1/kv/absent", 404))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Returns the processor time, user and system, that a process has used in all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

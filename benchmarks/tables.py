@@ -1,0 +1,145 @@
+"""A report as people read it: Markdown tables, the same in the terminal, in `docs/benchmarks.md` and in the README.
+
+The README's table has a row for each kind of request; what a row's operation and configuration mean is said there.
+Numbers are rounded to what two runs on one machine agree in.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.report import Flushes, Memory, Report, Speed
+from benchmarks.wrk import Run
+
+MIB = 1024 * 1024
+BEGIN = "<!-- results: begin -->"
+END = "<!-- results: end -->"
+
+COLUMNS = (
+    "Date",
+    "Version",
+    "Nodes",
+    "Configuration",
+    "Operation",
+    "Total requests",
+    "Throughput",
+    "Average latency",
+    "p95",
+    "Command",
+)
+
+
+def markdown(report: Report) -> str:
+    """Returns all of a report: the README's rows, the parts' own tables, the bounds, the machine."""
+    parts = [rows(report)]
+    if report.speed is not None:
+        parts.append(_speed(report.speed))
+    if report.flushes is not None:
+        parts.append(_flushes(report.flushes))
+    if report.memory is not None:
+        parts.append(_memory(report.memory))
+    bounds = [(each.what, f"{each.value:.2f}", each.asked, "met" if each.met else "not met") for each in report.bounds]
+    if bounds:
+        parts.append(_table(("Bound", "Measured", "Asked", ""), bounds))
+    return "\n\n".join([*parts, _machine(report)])
+
+
+def rows(report: Report) -> str:
+    """Returns the README's table."""
+    settings = report.settings
+    budget = f"memory {settings.memory_bytes // MIB} MiB"
+    load = f"{settings.connections} connections, {settings.value_bytes}-byte values"
+    fsync = f"fsync, {load}, {settings.keys:,} keys, {budget}"
+    measured: list[tuple[str, str, Run]] = []
+    if report.speed is not None:
+        measured += [(fsync, "PUT", report.speed.put.node), (fsync, "GET", report.speed.get.node)]
+    if report.flushes is not None:
+        measured.append((fsync, "PUT during flushes", report.flushes.flushing))
+    if report.memory is not None:
+        many = f"{load}, {report.memory.records:,} keys, {budget}"
+        measured.append((many, "GET, at random over all", report.memory.reads))
+    return _table(
+        COLUMNS,
+        [
+            (
+                report.date[:10],
+                report.version,
+                "1",
+                configuration,
+                operation,
+                f"{run.requests:,}",
+                f"{run.per_second:,.0f}/s",
+                f"{run.mean_ms:.2f} ms",
+                f"{run.p95_ms:.2f} ms",
+                f"`{settings.command}`",
+            )
+            for configuration, operation, run in measured
+        ],
+    )
+
+
+def write_between_marks(page: Path, text: str) -> None:
+    """Replaces what stands between a page's two marks. Raises: ValueError if the marks are not there."""
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has no lines {BEGIN!r} and {END!r}: put them where the results belong")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def _speed(speed: Speed) -> str:
+    lines = []
+    for name, compared in (("PUT", speed.put), ("GET", speed.get)):
+        for who, run, cpu_us in (
+            ("node", compared.node, compared.node_cpu_us),
+            ("ceiling", compared.ceiling, compared.ceiling_cpu_us),
+        ):
+            ratio = f"{compared.ratio:.2f}" if who == "node" else ""
+            lines.append((name, who, *_latencies(run), f"{cpu_us:.0f} µs", ratio))
+    return _table(("", "", *_LATENCY_COLUMNS, "Processor time a request", "Ratio"), lines)
+
+
+def _flushes(flushes: Flushes) -> str:
+    during = f"PUT during {flushes.flushes:,} flushes of {flushes.flush_ms:.0f} ms"
+    return _table(
+        ("", *_LATENCY_COLUMNS),
+        [("PUT without flushes", *_latencies(flushes.quiet)), (during, *_latencies(flushes.flushing))],
+    )
+
+
+def _memory(memory: Memory) -> str:
+    reads = memory.reads
+    return _table(
+        (f"{memory.records:,} records, budget {memory.budget_bytes // MIB} MiB", ""),
+        [
+            ("loading", f"{memory.load_per_second:,.0f} records/s, {memory.load_seconds:.0f} s"),
+            ("peak RSS after loading", f"{memory.after_load_rss_bytes / MIB:.0f} MiB"),
+            ("peak RSS after reading", f"{memory.peak_rss_bytes / MIB:.0f} MiB"),
+            ("reads at random", f"{reads.per_second:,.0f}/s, p50 {reads.p50_ms:.2f} ms, p99 {reads.p99_ms:.2f} ms"),
+            ("on the disk", f"{memory.disk_bytes / MIB:,.0f} MiB"),
+            ("ready after SIGKILL", f"{memory.ready_after_kill_seconds:.2f} s"),
+            ("ready after a clean stop", f"{memory.ready_after_stop_seconds:.2f} s"),
+        ],
+    )
+
+
+_LATENCY_COLUMNS = ("Throughput", "p50", "p95", "p99", "Longest")
+
+
+def _latencies(run: Run) -> tuple[str, ...]:
+    times = (run.p50_ms, run.p95_ms, run.p99_ms, run.max_ms)
+    return f"{run.per_second:,.0f}/s", *(f"{time:.2f} ms" for time in times)
+
+
+def _machine(report: Report) -> str:
+    machine = report.machine
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(machine.versions.items()))
+    return (
+        f"{report.date}, CoreCache {report.version}, on {machine.processor}, {machine.cores} cores, "
+        f"{machine.memory_bytes / 1024**3:.0f} GiB of memory, {machine.kernel}, {machine.python}, {versions}. "
+        f"Files on {machine.file_system}: a sync of 4 KiB takes {machine.sync_p50_ms:.2f} ms (p50), "
+        f"{machine.sync_p99_ms:.2f} ms (p99)."
+    )
+
+
+def _table(columns: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in (columns, ("---",) * len(columns), *lines))
