@@ -2,8 +2,11 @@
 
 `rocksdb.py` is the store that a node runs on and `memory.py` its twin, which defines what is right; both pass
 `tests/contracts/test_store.py`. `keyspace.py` says what every byte of a key and a record is, `directory.py` who may use
-a data directory. `rocksdb_options.py` derives RocksDB's settings from ours, `rocksdb_report.py` reads the tree's
-figures, `threads.py` and `space.py` hold the threads and the watch on the disk's budget.
+a data directory, `space.py` how much of the disk.
+
+Around `rocksdb.py`: `rocksdb_opening.py` (and recovery), `rocksdb_writer.py` (the one way in), `rocksdb_scan.py`
+(reading ranges), `rocksdb_options.py` (from our settings to RocksDB's), `rocksdb_report.py` (the tree's figures).
+`threads.py` has the threads that wait for the disk.
 
 Nothing here decides what is written: that is the business of `replication/`.
 """

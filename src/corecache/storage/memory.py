@@ -142,11 +142,12 @@ class MemoryStore:
     ) -> tuple[list[Item], bytes | None]:
         """Returns records in the order of their keys."""
         self._refuse_if_closed()
-        wanted = sorted(
+        wanted = [
             (key, record)
             for (partition, key), record in self._contents.records.items()
             if partition in partitions and start <= key and (end is None or key < end)
-        )
+        ]
+        wanted.sort(key=lambda found: found[0])
         items: list[Item] = []
         found_bytes = 0
         for key, record in wanted:

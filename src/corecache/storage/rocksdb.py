@@ -4,16 +4,17 @@ Every write is one atomic batch, written on the event loop (a few microseconds: 
 system); what has to be durable then waits for the shared sync on a thread. Reads that memory can answer are answered
 on the loop (`peek`), the others on reader threads. RocksDB flushes and compacts on threads of its own.
 
-Rule 1: batches reach RocksDB in the order of the calls. While the tree is stalled, the first waits and all others wait
-behind it; the loop never blocks, because a write that would have to wait is told so and tried again.
-Rule 2: after a failed write or sync nothing more is written or acknowledged. The first failure is the answer to all.
-Rule 3: what is read at opening is durable before it is trusted.
+Rule 1: a log entry, a record and what belongs to it (its place in the expiry index, the applied point) change in one
+batch or not at all.
+Rule 2: what RocksDB says in its own words never leaves this folder: it becomes an error of `errors.py`.
 
-The bytes are `keyspace.py`'s, the settings `rocksdb_options.py`'s.
+The order of batches and what happens after a failure are `rocksdb_writer.py`'s, opening is `rocksdb_opening.py`'s, the
+bytes are `keyspace.py`'s, the settings `rocksdb_options.py`'s.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -25,7 +26,6 @@ from rocksdict import (
     Options,
     Rdict,
     WriteBatch,
-    WriteOptions,
 )
 
 from corecache.config import Config
@@ -41,14 +41,12 @@ from corecache.storage import keyspace, rocksdb_options, rocksdb_report, rocksdb
 from corecache.storage.directory import DataDirectory
 from corecache.storage.keyspace import PREFIX, KeyspaceError
 from corecache.storage.rocksdb_opening import Contents, opened, recover
-from corecache.storage.threads import Syncer, Threads
+from corecache.storage.rocksdb_writer import Writer
+from corecache.storage.threads import Threads
 
 T = TypeVar("T")
 
 _READERS: Final = 2
-_LOOK_INTERVAL_S: Final = 0.5
-_RETRY_FIRST_S: Final = 0.001
-_RETRY_MAX_S: Final = 0.05
 
 
 class RocksStore:
@@ -74,18 +72,15 @@ class RocksStore:
             name: database.get_column_family_handle(name) for name in keyspace.FAMILIES
         }
         self._may_exist = self._families[keyspace.RECORDS].key_may_exist
-        self._write_options = WriteOptions()
-        self._write_options.no_slowdown = True
-        self._turn = asyncio.Lock()
-        self._failure: str | None = None
-        self._closed = False
+        self._writer = Writer(database, directory.path)
+        self._interrupted = False
         self._contents = contents
         self._applied = dict(contents.applied)
         self._cut = dict(contents.cut)
-        self._space = room
         self._readers = Threads("corecache-read", _READERS)
-        self._syncer = Syncer(partial(database.flush_wal, True))
-        self._watch = asyncio.get_running_loop().create_task(self._watch_space())
+        self._compacting = asyncio.Lock()
+        self._maintenance: set[asyncio.Task[object]] = set()
+        self._watch = space.Watch(directory.path, config.storage, room, self._tombstones, self._reclaim)
 
     @classmethod
     async def open(cls, directory: DataDirectory, config: Config) -> "RocksStore":
@@ -93,14 +88,18 @@ class RocksStore:
 
         Raises: CallerFault if a setting or the directory is to blame, Broken if the files are damaged.
         """
+        space.refuse_small_budget(config.storage)
         cache = Cache(config.storage.memory_bytes)
         options = rocksdb_options.database_options(config.storage, cache)
         families = rocksdb_options.family_options(config.storage, cache)
-        room = await asyncio.to_thread(space.look, directory.path, config.storage)
         database = await asyncio.to_thread(opened, directory.database, options, families)
         try:
             contents = await asyncio.to_thread(recover, database, directory.database)
+            room = await asyncio.to_thread(space.look, directory.path, config.storage)
             return cls(directory, config, options, database, contents, room)
+        except OSError as error:
+            database.close()
+            raise Broken("storage_failed", f"The data directory {directory.path} can't be read: {error}.") from error
         except BaseException:
             database.close()
             raise
@@ -119,9 +118,9 @@ class RocksStore:
             for partition, replica in replicas.items():
                 batch.put(keyspace.replica_facts_key(partition), keyspace.replica_facts_bytes(replica), facts)
 
-        async with self._turn:
-            await self._write(fill)
-        await self._sync()
+        async with self._writer.turn:
+            await self._writer.write(fill)
+        await self._writer.sync()
 
     async def append(self, entries: Sequence[tuple[PartitionId, Entry]]) -> None:
         """Adds entries to the logs, all or none, and waits for the sync."""
@@ -131,16 +130,16 @@ class RocksStore:
             for partition, entry in entries:
                 put(keyspace.log_key(partition, entry.sequence), keyspace.entry_bytes(entry), log)
 
-        async with self._turn:
-            await self._write(fill)
+        async with self._writer.turn:
+            await self._writer.write(fill)
         if self._durable:
-            await self._sync()
+            await self._writer.sync()
 
     async def apply(self, entries: Sequence[tuple[PartitionId, Entry]]) -> None:
         """Brings the records up to these entries and notes them as applied."""
-        async with self._turn:
+        async with self._writer.turn:
             points: dict[PartitionId, AppliedPoint] = {}
-            await self._write(partial(self._fill_applied, entries, points))
+            await self._writer.write(partial(self._fill_applied, entries, points))
             self._applied.update(points)
 
     def _fill_applied(
@@ -170,7 +169,7 @@ class RocksStore:
 
     async def cut(self, upto: Mapping[PartitionId, LogSequence]) -> None:
         """Removes applied entries from the logs."""
-        async with self._turn:
+        async with self._writer.turn:
             ends: dict[PartitionId, LogSequence] = {}
             for partition, sequence in upto.items():
                 end = min(sequence, self._applied.get(partition, NOTHING_APPLIED).sequence)
@@ -187,7 +186,7 @@ class RocksStore:
                     )
                     batch.put(keyspace.cut_key(partition), keyspace.cut_bytes(end), self._handles[keyspace.FACTS])
 
-            await self._write(fill)
+            await self._writer.write(fill)
             self._cut.update(ends)
 
     def peek(self, partition: PartitionId, key: bytes) -> Record | Uncached | None:
@@ -230,10 +229,10 @@ class RocksStore:
         )
         while True:
             due = await self._read(look)
-            if due.stale and self._failure is None:
-                async with self._turn:
-                    await self._write(partial(self._fill_stale, due.stale))
-            if due.records or due.complete or not due.stale or self._failure is not None:
+            if due.stale and self._writer.failure is None:
+                async with self._writer.turn:
+                    await self._writer.write(partial(self._fill_stale, due.stale))
+            if due.records or due.complete or not due.stale or self._writer.failure is not None:
                 return due.records
 
     def _fill_stale(self, stale: list[bytes], batch: WriteBatch) -> None:
@@ -245,17 +244,9 @@ class RocksStore:
         await self._maintain("flush", self._flush)
 
     async def compact(self) -> None:
-        """Flushes, then merges all SSTables."""
-
-        def compact() -> None:
-            self._flush()
-            options = CompactOptions()
-            options.set_bottommost_level_compaction(BottommostLevelCompaction.force_optimized())
-            options.set_exclusive_manual_compaction(False)
-            for family in self._families.values():
-                family.compact_range(None, None, options)
-
-        await self._maintain("compaction", compact)
+        """Flushes, then merges all SSTables. One at a time: another waits."""
+        async with self._compacting:
+            await self._maintain("compaction", partial(self._compact, BottommostLevelCompaction.force_optimized()))
 
     async def report(self) -> StorageReport:
         """Returns the tree as it stands."""
@@ -271,76 +262,57 @@ class RocksStore:
 
     def accepts_puts(self) -> bool:
         """Says whether there is room, as of the last look."""
-        return self._space.accepts_puts
+        return self._watch.space.accepts_puts
 
     async def close(self) -> None:
         """Finishes what was begun, flushes, and gives the directory up."""
-        if self._closed:
+        if self._writer.closed:
             return
-        async with self._turn:
-            self._closed = True
+        await self._writer.close()
         self._watch.cancel()
-        await asyncio.to_thread(self._close)
-        self._directory.close()
+        if self._maintenance:
+            self._interrupted = True
+            self._database.cancel_all_background(False)
+            await asyncio.wait(self._maintenance)
+        try:
+            await asyncio.to_thread(self._close)
+        finally:
+            self._directory.close()
 
     def _close(self) -> None:
+        """Ends the threads and the database. Flushes first, so that the next opening has no log to replay."""
         self._readers.stop()
-        self._syncer.stop()
+        self._watch.stop()
+        self._writer.stop()
         try:
-            if self._failure is None:
+            if self._writer.failure is None:
                 self._database.flush_wal(True)
-                self._flush()
+                if not self._interrupted:
+                    self._flush()
+        except Exception as error:
+            raise self._writer.failed("write", error) from error
         finally:
             # RocksDB gives its lock up when the last of these is gone.
             self._handles.clear()
-            del self._may_exist
             for family in self._families.values():
                 family.close()
             self._database.close()
+
+    def _compact(self, bottommost: BottommostLevelCompaction) -> None:
+        self._flush()
+        options = CompactOptions()
+        options.set_bottommost_level_compaction(bottommost)
+        options.set_exclusive_manual_compaction(False)
+        for family in self._families.values():
+            family.compact_range(None, None, options)
 
     def _flush(self) -> None:
         for family in self._families.values():
             family.flush()
 
-    async def _write(self, fill: Callable[[WriteBatch], None]) -> None:
-        """Writes one batch, as soon as the tree takes it. Requires: `_turn` is held. Raises: Broken."""
-        self._refuse_if_unusable()
-        wait_s = _RETRY_FIRST_S
-        while True:
-            batch = WriteBatch(raw_mode=True)
-            fill(batch)
-            size_bytes = batch.size_in_bytes()
-            try:
-                self._database.write(batch, self._write_options)
-            except Exception as error:
-                if "Write stall" not in str(error):
-                    raise self._failed("write", error) from error
-            else:
-                return
-            await asyncio.sleep(max(wait_s, self._delay_s(size_bytes)))
-            wait_s = min(wait_s * 2, _RETRY_MAX_S)
-
-    def _delay_s(self, size_bytes: int) -> float:
-        """Returns how long a slowed tree makes a batch of this size wait, at most a second.
-
-        RocksDB puts the date from which it takes the batch off by one such delay at every attempt that comes too soon,
-        so that a large batch that is tried too often would never be taken.
-        """
-        slowed = self._families[keyspace.RECORDS].property_int_value("rocksdb.actual-delayed-write-rate") or 0
-        return min(2 * size_bytes / slowed, 1.0) if slowed else 0.0
-
-    async def _sync(self) -> None:
-        """Returns when all that was written before is on the disk. Raises: Broken."""
-        try:
-            await self._syncer.begin()
-        except Exception as error:
-            raise self._failed("sync", error) from error
-        if self._failure is not None:
-            self._refuse_if_unusable()
-
     async def _read(self, call: Callable[[], T]) -> T:
         """Runs a read on a reader thread. Raises: Broken."""
-        if self._closed:
+        if self._writer.closed:
             raise Broken("storage_closed", "The store is closed.")
         try:
             return await self._readers.run(call)
@@ -350,30 +322,23 @@ class RocksStore:
             raise self._unreadable(error) from error
 
     async def _maintain(self, what: str, call: Callable[[], T]) -> T:
-        """Runs something long on a thread of its own. Raises: Broken."""
-        if self._closed:
+        """Runs something long on a thread of its own, to its end even if nobody waits any more. Raises: Broken."""
+        if self._writer.closed:
             raise Broken("storage_closed", "The store is closed.")
+        task = asyncio.create_task(asyncio.to_thread(call))
+        self._maintenance.add(task)
+        task.add_done_callback(self._maintained)
         try:
-            return await asyncio.to_thread(call)
+            return await asyncio.shield(task)
         except Exception as error:
             raise Broken(
                 "storage_failed", f"The {what} in {self._directory.path} failed: {error}. Look at the disk."
             ) from error
 
-    def _refuse_if_unusable(self) -> None:
-        if self._closed:
-            raise Broken("storage_closed", "The store is closed.")
-        if self._failure is not None:
-            raise Broken("storage_failed", self._failure)
-
-    def _failed(self, what: str, error: Exception) -> Broken:
-        """Notes a failure for good and returns the answer to everyone from now on."""
-        if self._failure is None:
-            self._failure = (
-                f"A {what} to the data directory {self._directory.path} failed: {error}. Nothing more is written. "
-                "Free space or replace the disk, then start the node again."
-            )
-        return Broken("storage_failed", self._failure)
+    def _maintained(self, task: asyncio.Task[object]) -> None:
+        self._maintenance.discard(task)
+        if not task.cancelled():
+            task.exception()  # Looked at, lest asyncio complain of an error that nobody awaited.
 
     def _unreadable(self, error: Exception) -> Broken:
         if isinstance(error, KeyspaceError):
@@ -384,12 +349,11 @@ class RocksStore:
             "Check the disk; if a file is damaged, restore the directory from a copy.",
         )
 
-    async def _watch_space(self) -> None:
-        """Looks at the room on the disk, for `accepts_puts`, for as long as the store is open."""
-        while True:
-            await asyncio.sleep(_LOOK_INTERVAL_S)
-            try:
-                self._space = await asyncio.to_thread(space.look, self._directory.path, self._config)
-            except OSError as error:
-                self._failed("look at the size", error)
-                return
+    def _tombstones(self) -> int:
+        return rocksdb_report.tombstones(self._families[keyspace.RECORDS])
+
+    async def _reclaim(self) -> None:
+        """Brings tombstones together with what they delete, so that its room comes free."""
+        with suppress(Broken):
+            async with self._compacting:
+                await self._maintain("compaction", partial(self._compact, BottommostLevelCompaction.skip()))

@@ -35,6 +35,13 @@ class Contents(msgspec.Struct):
 
 def opened(path: Path, options: Options, families: dict[str, Options]) -> Rdict:
     """Opens the database, or makes it. Blocks for as long as the recovery takes. Raises: CallerFault, Broken."""
+    if not (path / "CURRENT").exists() and (remains := sorted([*path.glob("*.sst"), *path.glob("*.log")])):
+        # RocksDB would make an empty database and remove the files.
+        raise Broken(
+            "storage_corrupt",
+            f"{path} holds {remains[0].name} but no file CURRENT. Restore the data directory from a copy, or start "
+            "with an empty one.",
+        )
     try:
         return Rdict(str(path), options, column_families=families)
     except Exception as error:
@@ -124,11 +131,11 @@ def _refusal(path: Path, reason: str) -> CoreCacheError:
     if "column families not opened" in lowered:
         return CallerFault("data_dir_newer", f"{path} was written by a newer program ({reason}). Start that one.")
     if "corruption" in lowered:
-        if re.search(r"\.sst|manifest", lowered) is None and (log := _damaged_log(path)) is not None:
+        if re.search(r"\.sst|manifest|ahead of wals", lowered) is None and (log := _damaged_log(path)) is not None:
             return Broken(
                 "log_damaged",
-                f"The write-ahead log {log} has a damaged record ({reason}). Restore the data directory from a copy; or, to "
-                "start without that record and all after it, acknowledged ones included, set "
+                f"The write-ahead log {log} has a damaged record ({reason}). Restore the data directory from a copy; "
+                "or, to start without that record and all after it, acknowledged ones included, set "
                 'storage.damaged_log = "truncate".',
             )
         return Broken(

@@ -88,6 +88,10 @@ def _family(storage: Storage, cache: Cache, write_buffer_bytes: int) -> Options:
     options.set_max_bytes_for_level_base(storage.compact_level_base_bytes)
     options.set_level_compaction_dynamic_level_bytes(True)
     options.set_target_file_size_base(storage.sstable_bytes)
+    # What one compaction writes before it removes what it read fits in the reserve that is kept for it.
+    options.set_max_compaction_bytes(
+        min(25 * storage.sstable_bytes, max(4 * storage.sstable_bytes, storage.disk_reserve_bytes))
+    )
     options.set_compression_type(_COMPRESSIONS[storage.compression]())
     # A file in which a quarter of a stretch of keys are tombstones is compacted though its level is not full.
     options.add_compact_on_deletion_collector_factory(_DELETIONS_WINDOW, _DELETIONS_TRIGGER, 0.5)

@@ -53,6 +53,12 @@ def report(records: Rdict, options: Options, database: Path, memory_budget_bytes
     )
 
 
+def tombstones(records: Rdict) -> int:
+    """Returns the tombstones in memtables and SSTables. Blocks, like `report`."""
+    in_memtables = _number(records, "num-deletes-active-mem-table") + _number(records, "num-deletes-imm-mem-tables")
+    return in_memtables + sum(level.tombstones for level in _levels(records))
+
+
 def _number(records: Rdict, name: str) -> int:
     return records.property_int_value(f"rocksdb.{name}") or 0
 

@@ -23,7 +23,7 @@ from corecache.storage import keyspace
 
 _SLICE_MIN: Final = 8
 _SLICE_MAX: Final = 128
-_HELD_BYTES: Final = 16 * 1024
+_HELD_BYTES: Final = 4 * 1024
 _EXAMINED_MAX: Final = 1000
 
 

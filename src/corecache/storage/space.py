@@ -1,16 +1,27 @@
 """The disk's budget: how much of it is used, and whether a put may still come in.
 
-Rule: puts are refused when what is used and the reserve together exceed the budget, or when the file system has less
-than the reserve left. Deletes, the log of what is under way and the compaction that
-gives room back live on the reserve.
+Rule 1: puts are refused when what is used and the reserve together exceed the budget, or when the file system has less
+than the reserve left. Deletes, the log of what is under way and the compaction that makes room live on the reserve.
+Rule 2: puts come in again by themselves. While they are refused, tombstones are brought together with what they delete,
+which would else happen only when the tree grows; and that rests for a multiple of the time it takes, so that a full
+disk does not mean endless compaction.
 """
 
+import asyncio
 import os
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from corecache.config import Storage
+from corecache.errors import CallerFault
+from corecache.storage.threads import Threads
+
+_LOOK_INTERVAL_S: Final = 0.5
+_RECLAIM_REST: Final = 10
 
 
 class Space(msgspec.Struct, frozen=True):
@@ -30,6 +41,62 @@ def look(directory: Path, storage: Storage) -> Space:
     budget = storage.disk_bytes or used + free
     reserve = storage.disk_reserve_bytes
     return Space(used, budget, free, used + reserve <= budget and free >= reserve)
+
+
+def refuse_small_budget(storage: Storage) -> None:
+    """Raises CallerFault if the disk's budget is so small that no put would ever be accepted."""
+    if 0 < storage.disk_bytes <= storage.disk_reserve_bytes:
+        raise CallerFault(
+            "disk_budget_too_small",
+            f"storage.disk_bytes ({storage.disk_bytes}) must be larger than storage.disk_reserve_bytes "
+            f"({storage.disk_reserve_bytes}), which is kept free: raise the first or lower the second.",
+        )
+
+
+class Watch:
+    """Looks at the room again and again, and makes some when there is none."""
+
+    def __init__(
+        self,
+        directory: Path,
+        storage: Storage,
+        first: Space,
+        tombstones: Callable[[], int],
+        reclaim: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Starts with a first look. `tombstones` counts them and may block; `reclaim` makes room, and never raises."""
+        self.space = first
+        self._look = partial(look, directory, storage)
+        self._tombstones = tombstones
+        self._reclaim = reclaim
+        self._thread = Threads("corecache-space", 1)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def cancel(self) -> None:
+        """Begins no more looks."""
+        self._task.cancel()
+
+    def stop(self) -> None:
+        """Ends the thread. Blocks."""
+        self._thread.stop()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        merged, rested = -1, loop.time()
+        while True:
+            await asyncio.sleep(_LOOK_INTERVAL_S)
+            try:
+                self.space = await self._thread.run(self._look)
+            except OSError:
+                # Room that can't be measured is not given away.
+                self.space = msgspec.structs.replace(self.space, accepts_puts=False)
+            if self.space.accepts_puts:
+                merged = -1
+            elif loop.time() >= rested and await self._thread.run(self._tombstones) > merged:
+                began = loop.time()
+                await self._reclaim()
+                rested = loop.time() + _RECLAIM_REST * (loop.time() - began)
+                merged = await self._thread.run(self._tombstones)
 
 
 def _used_bytes(directory: Path) -> int:
