@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         keys=min(chosen.records, KEYS_MAX),
         pairs=chosen.pairs,
         memory_bytes=MEMORY_BYTES,
-        command=shlex.join(["scripts/bench.sh", *arguments]),
+        command=_command(chosen),
     )
     # Ended from outside, too, it stops its servers and removes its files.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -83,6 +83,15 @@ def measure(settings: Settings, parts: Sequence[str]) -> Report:
         memory=filled,
         bounds=bounds if filled is None else bounds + memory.bounds(filled),
     )
+
+
+def _command(chosen: argparse.Namespace) -> str:
+    """Returns the command that measures the same again, without the options that say where results go."""
+    words = ["scripts/bench.sh"]
+    for name, value in vars(chosen).items():
+        if name not in ("json", "write_docs") and value != _parser().get_default(name):
+            words += ["--" + name.replace("_", "-"), str(value)]
+    return shlex.join(words)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -26,6 +26,7 @@ def measure(directory: Path, settings: Settings, say: Callable[[str], None]) -> 
     load = Load("PUT", settings.keys, settings.value_bytes, settings.connections)
     with servers.node(directory, settings.memory_bytes) as node:
         fill(node.port, load)
+        wrk.drive(node.port, load, wrk.WARM_SECONDS)
         quiet, flushing, flush_ms = [], [], []
         for number in range(1, settings.pairs + 1):
             quiet.append(wrk.drive(node.port, load, settings.seconds))

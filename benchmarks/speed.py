@@ -17,7 +17,6 @@ from benchmarks.servers import Server
 from benchmarks.wrk import Load, Run
 
 RATIO_ASKED = 0.7
-WARM_SECONDS = 1
 
 
 def measure(directory: Path, settings: Settings, say: Callable[[str], None]) -> Speed:
@@ -44,7 +43,7 @@ def _compare(
 ) -> Comparison:
     load = Load(method, settings.keys, settings.value_bytes, settings.connections)
     for server in (node, ceiling):
-        wrk.drive(server.port, load, WARM_SECONDS)
+        wrk.drive(server.port, load, wrk.WARM_SECONDS)
     pairs = []
     cpu_seconds = {node.pid: 0.0, ceiling.pid: 0.0}
     for number in range(1, settings.pairs + 1):

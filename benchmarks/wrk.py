@@ -15,6 +15,8 @@ from typing import Literal
 import msgspec
 
 SCRIPT = Path(__file__).with_name("requests.lua")
+WARM_SECONDS = 1
+"""A run of this length before the first that counts."""
 
 
 class Load(msgspec.Struct, frozen=True):
