@@ -195,7 +195,8 @@ class RocksStore:
         may_exist, raw = self._may_exist(PREFIX.pack(partition) + key, True)  # type: ignore[misc]
         if not may_exist:
             return None
-        return UNCACHED if raw is None else keyspace.read_record(raw)
+        # No record is empty: RocksDB also gives an empty value when not even the file's index is in memory.
+        return keyspace.read_record(raw) if raw else UNCACHED
 
     async def get(self, keys: Sequence[tuple[PartitionId, bytes]]) -> list[Record | None]:
         """Returns the records, read on a thread."""
