@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Installs all that the tests need and runs them; options and paths are passed on to pytest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# A program that some tests can't do without, and Debian's package that has it.
+needed=(gcc:gcc git:git setpriv:util-linux unshare:util-linux wrk:wrk)
+[[ -e /usr/include/stdlib.h ]] || needed+=(stdlib.h:libc6-dev)
+mkdir -p run
+missing=()
+for pair in "${needed[@]}"; do
+    command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+done
+if ((${#missing[@]})); then
+    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+        echo "test: some tests need what is not installed; on Debian and Ubuntu: sudo apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+    echo "Installing ${missing[*]} …"
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get update && apt-get install --yes --no-install-recommends "${missing[@]}"; } >run/apt.log 2>&1 ||
+        { tail -n 5 run/apt.log >&2 && echo "test: apt-get could not install ${missing[*]}" >&2 && exit 1; }
+fi
+
+scripts/install.sh --dev
+exec .venv/bin/python -m pytest --import-mode=importlib --numprocesses "${PYTEST_WORKERS:-2}" --dist worksteal "$@"
