@@ -17,7 +17,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from corecache import __version__
+from corecache import __version__, operator_log
 from corecache.config import Config
 from corecache.coordination.local import LocalCoordinator
 from corecache.errors import Broken
@@ -28,7 +28,6 @@ from corecache.node.metrics import NodeCollector
 from corecache.node.node import Node
 from corecache.node.startup import join, restore, until_ready
 from corecache.node.sweeper import sweep
-from corecache.placement.slots import SLOT_COUNT
 from corecache.replication.events import ViewChanged
 from corecache.serving.http.server import HttpServer
 from corecache.storage.directory import DataDirectory
@@ -48,6 +47,7 @@ def serve(config: Config) -> int:
 
     Raises: CoreCacheError if the node can't start, or must stop because something is broken.
     """
+    operator_log.configure(config.log)
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     return uvloop.run(_serve(config))
 
@@ -114,6 +114,5 @@ async def _node(config: Config, broken: asyncio.Future[str]) -> AsyncIterator[No
             http=node.addresses["http"],
             data=str(directory.path),
             partitions=len(replicas),
-            slots=SLOT_COUNT,
         )
         yield node
