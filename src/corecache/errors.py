@@ -54,6 +54,6 @@ class OutcomeUnknown(CoreCacheError):
 
 
 class Broken(CoreCacheError):
-    """This node found something that must not be, and stops rather than guess."""
+    """The node found something that must not be, and stops rather than guess."""
 
     outcome = "unknown"

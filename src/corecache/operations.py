@@ -63,7 +63,7 @@ class Delete(msgspec.Struct, gc=False):
 
 
 class Read(msgspec.Struct, gc=False):
-    """Reads `key` in its place among the writes of an atomic batch. (A plain GET never enters the log.)"""
+    """Reads `key` in its place among the writes of an atomic batch; a plain GET never enters the log."""
 
     key: bytes
 

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 import msgspec
 
 from corecache.errors import CoreCacheError
-from corecache.identity import Incarnation, Milliseconds, NodeId, PartitionId, Sequence as LogSequence, Timestamp
+from corecache.identity import Incarnation, Milliseconds, NodeId, PartitionId, Timestamp
+from corecache.identity import Sequence as LogSequence
 from corecache.operations import Operation, Record, Result
 from corecache.placement.view import VersionedView, View
 from corecache.replication.log import Entry
@@ -60,7 +61,7 @@ class Store(Protocol):
     async def cut(self, upto: Mapping[PartitionId, LogSequence]) -> None:
         """Removes applied entries from the logs, up to and including a sequence. Raises: Broken."""
 
-    def peek(self, partition: PartitionId, key: bytes) -> Record | None | Uncached:
+    def peek(self, partition: PartitionId, key: bytes) -> Record | Uncached | None:
         """Returns the applied record from memory, None if there is surely none, UNCACHED if a file must be read."""
 
     async def get(self, keys: Sequence[tuple[PartitionId, bytes]]) -> list[Record | None]:

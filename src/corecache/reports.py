@@ -1,4 +1,4 @@
-"""What a node tells of itself: its tree, its cluster, its partitions. Plain values; their fields are the JSON of the API.
+"""What a node tells of itself: its tree, its cluster, its partitions. Their fields are the JSON of the API.
 
 Counts have no unit, sizes end in `_bytes`, times in `_ms`. Who fills them in: `storage/` the `StorageReport`, `node/`
 the `ClusterReport`.
