@@ -241,6 +241,8 @@ class MemoryStore:
 
     def _read_recovered(self) -> tuple[NodeFacts | None, Mapping[PartitionId, Recovered]]:
         replicas = {}
+        for stranger in sorted(self._contents.applied.keys() - self._contents.replicas.keys()):
+            raise Broken("storage_corrupt", f"Partition {stranger} has records but no facts.")
         for partition, facts in self._contents.replicas.items():
             applied = self._contents.applied.get(partition, NOTHING_APPLIED)
             log = self._contents.log.get(partition, {})

@@ -1,0 +1,460 @@
+"""What every `ports.Store` promises, run on each implementation; the one in memory defines what is right."""
+
+import asyncio
+import itertools
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corecache.errors import Broken
+from corecache.identity import Epoch, Sequence, Timestamp, Version
+from corecache.operations import Record
+from corecache.ports import UNCACHED, Item, Store
+from corecache.replication.recovered import NOTHING_APPLIED, AppliedPoint, Recovered, ReplicaFacts
+from corecache.storage.directory import DataDirectory
+from corecache.storage.memory import MemoryDisk, MemoryStore
+from corecache.storage.rocksdb import RocksStore
+from storage.store_lab import NODE, ONE, REPLICA, ZERO, config, entry, record
+
+PLENTY = 1 << 30
+PARTITIONS = (ZERO, ONE)
+
+
+class Ground:
+    """A place where a store can be opened, closed and killed, again and again."""
+
+    async def open(self) -> Store:
+        """Opens a store on what is there."""
+        raise NotImplementedError
+
+    async def begin(self) -> Store:
+        """Opens a store for the first time, with the facts of two replicas."""
+        store = await self.open()
+        await store.save(NODE, {ZERO: REPLICA, ONE: REPLICA})
+        return store
+
+    async def kill(self, store: Store) -> None:
+        """Ends a store as a killed process would: nothing is finished, flushed or synced."""
+        raise NotImplementedError
+
+
+class MemoryGround(Ground):
+    """A disk in memory, whose crash loses all that was not durable."""
+
+    def __init__(self) -> None:
+        self.disk = MemoryDisk()
+
+    async def open(self) -> Store:
+        return MemoryStore(self.disk)
+
+    async def kill(self, store: Store) -> None:
+        self.disk.crash()
+
+
+class RocksGround(Ground):
+    """A directory. Killing goes on with a copy of the files, as they were while the store was open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lives = itertools.count()
+        self.directory = path / "0"
+
+    async def open(self) -> Store:
+        return await RocksStore.open(DataDirectory.open(self.directory), config("fsync"))
+
+    async def kill(self, store: Store) -> None:
+        copy = self.path / f"copy-{next(self.lives)}"
+        shutil.copytree(self.directory, copy)
+        await store.close()
+        self.directory = copy
+
+
+Scene = Callable[[Ground], Awaitable[None]]
+
+
+@pytest.fixture(params=["memory", "rocksdb"])
+def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Scene], None]:
+    """Plays a scene on a fresh ground of one kind."""
+    ground = MemoryGround() if request.param == "memory" else RocksGround(tmp_path)
+
+    async def staged(scene: Scene) -> None:
+        await scene(ground)
+
+    return lambda scene: asyncio.run(staged(scene))
+
+
+async def scan_all(store: Store, start: bytes = b"", end: bytes | None = None) -> list[Item]:
+    """Returns every record of both partitions."""
+    items, resume = await store.scan(PARTITIONS, start, end, PLENTY, PLENTY, True)
+    assert resume is None
+    return items
+
+
+def test_a_fresh_store_holds_nothing(play: Callable[[Scene], None]) -> None:
+    """Nothing was recovered, no key has a record, and the listing is empty."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.open()
+        assert store.recovered() == (None, {})
+        assert store.peek(ZERO, b"k") is None
+        assert await store.get([(ZERO, b"k"), (ONE, b"k")]) == [None, None]
+        assert await store.get([]) == []
+        assert await scan_all(store) == []
+        assert await store.expired(Timestamp(1 << 60), 10) == []
+        assert store.accepts_puts()
+        await store.close()
+
+    play(scene)
+
+
+def test_facts_log_and_records_survive_closing(play: Callable[[Scene], None]) -> None:
+    """After closing and opening again, facts, records, applied point and the entries above it are what they were."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        written = entry(1, {b"k": record(b"v", 7)}, epoch=2)
+        pending = [entry(2, {b"k": None}, epoch=2), entry(3, epoch=3)]
+        await store.append([(ZERO, written)])
+        await store.apply([(ZERO, written)])
+        await store.append([(ZERO, one) for one in pending])
+        await store.close()
+
+        again = await ground.open()
+        node, replicas = again.recovered()
+        assert node == NODE
+        applied = AppliedPoint(Sequence(1), Epoch(2), Version(7))
+        assert replicas[ZERO] == Recovered(REPLICA, applied, tuple(pending))
+        assert replicas[ONE] == Recovered(REPLICA, NOTHING_APPLIED, ())
+        assert await again.get([(ZERO, b"k")]) == [record(b"v", 7)]
+        await again.close()
+
+    play(scene)
+
+
+def test_what_was_awaited_of_append_and_save_survives_a_kill(play: Callable[[Scene], None]) -> None:
+    """Entries and facts are durable when `append` and `save` return; a kill loses none of them."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        entries = [entry(number, {b"%d" % number: record(b"v", number)}) for number in range(1, 51)]
+        await asyncio.gather(*(store.append([(ZERO, one)]) for one in entries))
+        await ground.kill(store)
+
+        again = await ground.open()
+        node, replicas = again.recovered()
+        assert node == NODE
+        assert replicas[ZERO].entries == tuple(entries)
+        await again.close()
+
+    play(scene)
+
+
+def test_facts_saved_later_replace_those_saved_before(play: Callable[[Scene], None]) -> None:
+    """Saving without a node keeps the node's facts; saving a replica's replaces that one's alone."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        later = ReplicaFacts(REPLICA.replica, Epoch(9))
+        await store.save(None, {ONE: later})
+        await ground.kill(store)
+
+        again = await ground.open()
+        node, replicas = again.recovered()
+        assert node == NODE
+        assert {partition: replica.facts for partition, replica in replicas.items()} == {ZERO: REPLICA, ONE: later}
+        await again.close()
+
+    play(scene)
+
+
+def test_entries_become_visible_when_they_are_applied(play: Callable[[Scene], None]) -> None:
+    """An appended entry changes nothing; an applied one changes all of its keys, in the order of its operations."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        first = entry(1, {b"a": record(b"1", 1), b"b": record(b"2", 2)})
+        await store.append([(ZERO, first)])
+        assert store.peek(ZERO, b"a") is None
+        await store.apply([(ZERO, first)])
+        assert store.peek(ZERO, b"a") == record(b"1", 1)
+        assert store.peek(ONE, b"a") is None
+        await store.apply([(ZERO, entry(2, {b"a": record(b"3", 3)})), (ZERO, entry(3, {b"b": None}))])
+        assert await store.get([(ZERO, b"a"), (ZERO, b"b")]) == [record(b"3", 3), None]
+        await store.close()
+
+    play(scene)
+
+
+def test_the_applied_point_has_the_highest_version_ever_given(play: Callable[[Scene], None]) -> None:
+    """A deleted key's version still counts, so that it is never given again."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        await store.apply([(ZERO, entry(1, {b"a": record(b"1", 41)})), (ZERO, entry(2, {b"a": None}, epoch=4))])
+        await store.close()
+        again = await ground.open()
+        assert again.recovered()[1][ZERO].applied == AppliedPoint(Sequence(2), Epoch(4), Version(41))
+        await again.apply([(ZERO, entry(3, {b"b": record(b"2", 12)}, epoch=4))])
+        await again.close()
+        third = await ground.open()
+        assert third.recovered()[1][ZERO].applied == AppliedPoint(Sequence(3), Epoch(4), Version(41))
+        await third.close()
+
+    play(scene)
+
+
+def test_cut_removes_applied_entries_alone(play: Callable[[Scene], None]) -> None:
+    """Entries above the applied point stay, even if a cut reaches further; other partitions are not touched."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        entries = [entry(number) for number in range(1, 6)]
+        await store.append([(partition, one) for partition in PARTITIONS for one in entries])
+        await store.apply([(ZERO, one) for one in entries[:3]])
+        await store.cut({ZERO: Sequence(2)})
+        await store.cut({ZERO: Sequence(5)})
+        await store.close()
+
+        again = await ground.open()
+        replicas = again.recovered()[1]
+        assert replicas[ZERO].entries == tuple(entries[3:])
+        assert replicas[ONE].entries == tuple(entries)
+        await again.close()
+
+    play(scene)
+
+
+def test_a_hole_in_the_log_is_refused(play: Callable[[Scene], None]) -> None:
+    """A log that lacks an entry above the applied point is no log: opening raises Broken."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        await store.append([(ZERO, entry(1)), (ZERO, entry(3))])
+        await store.close()
+        with pytest.raises(Broken) as caught:
+            await ground.open()
+        assert caught.value.code == "storage_corrupt"
+
+    play(scene)
+
+
+def test_records_without_facts_are_refused(play: Callable[[Scene], None]) -> None:
+    """Records of a partition for which no facts were ever saved are a damaged disk: opening raises Broken."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.open()
+        await store.apply([(ZERO, entry(1))])
+        await store.close()
+        with pytest.raises(Broken) as caught:
+            await ground.open()
+        assert caught.value.code == "storage_corrupt"
+
+    play(scene)
+
+
+def test_any_bytes_come_back(play: Callable[[Scene], None]) -> None:
+    """Keys and values may hold any bytes and have any length, from one byte to the longest; and survive a restart."""
+
+    async def scene(ground: Ground) -> None:
+        keys = [bytes([number]) for number in range(256)]
+        keys += [b"\0\0", b"a:b/c%2F d\n", b"\xff\xfe", b"\xff" * 8192, b"\0" * 8192]
+        values = [b"", b"\0", bytes(range(256)) * 40, b"\xff" * 300_000]
+        stored = {key: record(values[number % len(values)], number + 1) for number, key in enumerate(keys)}
+        store = await ground.begin()
+        await store.apply([(ONE, entry(1, stored))])
+        await store.flush()
+        await store.close()
+        again = await ground.open()
+        assert await again.get([(ONE, key) for key in stored]) == list(stored.values())
+        assert await scan_all(again) == [Item(key, stored[key]) for key in sorted(stored)]
+        await again.close()
+
+    play(scene)
+
+
+def test_a_scan_gives_pages_in_byte_order_over_all_partitions(play: Callable[[Scene], None]) -> None:
+    """Pages of any size, joined, are all records in range, in byte order, each once; the last has no resume key."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        keys = [b"%03d" % number for number in range(300)]
+        for partition in PARTITIONS:
+            changes: dict[bytes, Record | None] = {
+                key: record(key * 20, int(key) + 1) for key in keys if int(key) % 2 == partition
+            }
+            await store.apply([(partition, entry(1, changes))])
+        for start, end, items_max in [(b"", None, 7), (b"01", b"05", 300), (b"1", b"2", 99), (b"100", b"200", 100)]:
+            found: list[bytes] = []
+            resume: bytes | None = start
+            while resume is not None:
+                items, resume = await store.scan(PARTITIONS, resume, end, items_max, PLENTY, True)
+                assert 0 < len(items) <= items_max
+                found += [item.key for item in items]
+            assert found == [key for key in keys if start <= key and (end is None or key < end)]
+        assert await store.scan(PARTITIONS, b"2", b"1", 10, PLENTY, True) == ([], None)
+        assert [item.key for item in (await store.scan([ONE], b"", None, 3, PLENTY, True))[0]] == keys[1:7:2]
+        await store.close()
+
+    play(scene)
+
+
+def test_a_scan_ends_after_the_item_that_exceeds_the_bytes(play: Callable[[Scene], None]) -> None:
+    """A page holds at least one item, and no more after the one with which it became too large."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        large = {b"a": record(b"x" * 50_000, 1), b"b": record(b"y" * 10, 2), b"c": record(b"z" * 50_000, 3)}
+        await store.apply([(ZERO, entry(1, large))])
+        assert await store.scan(PARTITIONS, b"", None, 10, 0, True) == ([Item(b"a", large[b"a"])], b"b")
+        items, resume = await store.scan(PARTITIONS, b"", None, 10, 50_001, True)
+        assert ([item.key for item in items], resume) == ([b"a", b"b"], b"c")
+        items, resume = await store.scan(PARTITIONS, b"", None, 10, 3, False)
+        assert ([item.key for item in items], resume) == ([b"a", b"b", b"c"], None)
+        assert [item.record for item in items] == [
+            Record(b"", one.version, one.timestamp, one.expires) for one in large.values()
+        ]
+        await store.close()
+
+    play(scene)
+
+
+def test_expired_gives_what_is_due_earliest_first(play: Callable[[Scene], None]) -> None:
+    """Only records whose expiry is at or before the date are due; overwritten and deleted ones are not."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        await store.apply(
+            [
+                (ZERO, entry(1, {b"late": record(b"", 1, 300), b"first": record(b"", 2, 100)})),
+                (ONE, entry(1, {b"second": record(b"", 1, 200), b"gone": record(b"", 2, 50)})),
+                (ZERO, entry(2, {b"prolonged": record(b"", 3, 60), b"kept": record(b"", 4, 60)})),
+                (ONE, entry(2, {b"gone": None})),
+                (ZERO, entry(3, {b"prolonged": record(b"", 5, 250), b"kept": record(b"", 6)})),
+            ]
+        )
+        due = [(ZERO, b"first", 2), (ONE, b"second", 1), (ZERO, b"prolonged", 5), (ZERO, b"late", 1)]
+        for before, count in [(99, 0), (100, 1), (200, 2), (299, 3), (300, 4)]:
+            found = await store.expired(Timestamp(before), 10)
+            assert [(partition, key, one.version) for partition, key, one in found] == due[:count]
+        assert [key for _, key, _ in await store.expired(Timestamp(300), 2)] == [b"first", b"second"]
+        await store.close()
+        again = await ground.open()
+        assert [key for _, key, _ in await again.expired(Timestamp(300), 10)] == [key for _, key, _ in due]
+        await again.close()
+
+    play(scene)
+
+
+def test_a_closed_store_refuses_and_can_be_closed_again(play: Callable[[Scene], None]) -> None:
+    """Writes and reads after closing raise Broken; a second close does nothing."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        await store.close()
+        await store.close()
+        for call in (
+            store.append([(ZERO, entry(1))]),
+            store.apply([(ZERO, entry(1))]),
+            store.save(NODE, {}),
+            store.cut({ZERO: Sequence(1)}),
+            store.get([(ZERO, b"k")]),
+            store.scan(PARTITIONS, b"", None, 1, 1, True),
+            store.expired(Timestamp(1), 1),
+            store.flush(),
+            store.compact(),
+        ):
+            with pytest.raises(Broken):
+                await call
+
+    play(scene)
+
+
+def test_closing_waits_for_what_was_begun(play: Callable[[Scene], None]) -> None:
+    """Appends that were begun before closing are answered, and durable."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        entries = [entry(number) for number in range(1, 21)]
+        begun = [asyncio.create_task(store.append([(ZERO, one)])) for one in entries]
+        await asyncio.sleep(0)
+        await store.close()
+        answers = await asyncio.gather(*begun, return_exceptions=True)
+        again = await ground.open()
+        durable = again.recovered()[1][ZERO].entries
+        assert durable[: answers.count(None)] == tuple(entries[: answers.count(None)])
+        assert all(answer is None or isinstance(answer, Broken) for answer in answers)
+        await again.close()
+
+    play(scene)
+
+
+CHANGES = st.dictionaries(
+    st.binary(min_size=1, max_size=3),
+    st.none() | st.tuples(st.binary(max_size=5), st.sampled_from([0, 0, 5, 10, 15])),
+    max_size=6,
+)
+HISTORY = st.lists(
+    st.one_of(st.tuples(st.sampled_from(PARTITIONS), CHANGES), st.sampled_from(["flush", "compact", "kill"])),
+    max_size=12,
+)
+QUERY = st.tuples(
+    st.binary(max_size=2), st.none() | st.binary(max_size=2), st.integers(0, 8), st.integers(0, 30), st.booleans()
+)
+
+
+@given(HISTORY, st.lists(QUERY, min_size=1, max_size=4), st.integers(0, 20))
+@settings(max_examples=40, deadline=None)
+def test_both_stores_agree_on_any_history(
+    history: list[object], queries: list[tuple[bytes, bytes | None, int, int, bool]], before: int
+) -> None:
+    """After any changes, flushes, compactions and kills, RocksDB answers every question as the memory does."""
+    with TemporaryDirectory() as path:
+        asyncio.run(compare(RocksGround(Path(path)), history, queries, Timestamp(before)))
+
+
+async def compare(
+    ground: RocksGround,
+    history: list[object],
+    queries: list[tuple[bytes, bytes | None, int, int, bool]],
+    before: Timestamp,
+) -> None:
+    """Plays one history on both stores and compares their answers."""
+    twin = MemoryStore(MemoryDisk())
+    store = await ground.begin()
+    keys = set()
+    for step, happened in enumerate(history, 1):
+        if happened == "kill":
+            await ground.kill(store)
+            store = await ground.open()
+        elif happened == "flush":
+            await store.flush()
+        elif happened == "compact":
+            await store.compact()
+        elif isinstance(happened, tuple):
+            partition, changes = happened
+            made = entry(
+                step,
+                {
+                    key: None if change is None else record(change[0], step * 10 + number, change[1])
+                    for number, (key, change) in enumerate(changes.items())
+                },
+            )
+            keys |= {(partition, key) for key in changes}
+            for each in (store, twin):
+                await each.append([(partition, made)])
+                await each.apply([(partition, made)])
+    asked = sorted(keys)
+    expected = await twin.get(asked)
+    assert await store.get(asked) == expected
+    for (partition, key), wanted in zip(asked, expected, strict=True):
+        assert store.peek(partition, key) in (wanted, UNCACHED)
+    for start, end, items_max, bytes_max, values in queries:
+        wanted_page = await twin.scan(PARTITIONS, start, end, items_max, bytes_max, values)
+        assert await store.scan(PARTITIONS, start, end, items_max, bytes_max, values) == wanted_page
+    assert await store.expired(before, 4) == await twin.expired(before, 4)
+    await store.close()
