@@ -5,17 +5,18 @@ deadline; when that passes, the node's log is in the message.
 """
 
 import contextlib
-import errno
+import fcntl
 import http.client
-import itertools
 import json
 import mmap
 import os
+import random
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,8 +26,6 @@ from urllib.parse import quote
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 REQUEST_SECONDS = 60.0
-
-_CALLS = itertools.count()
 
 
 class Answer(NamedTuple):
@@ -60,24 +59,32 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = START_SECON
         time.sleep(0.005)
 
 
-def free_port() -> int:
-    """Returns a port that nobody listens on, below those that the system hands to outgoing connections.
+class PortLease:
+    """A port that nobody listens on, below those that the system hands to outgoing connections.
 
-    Each xdist worker has a hundred of its own, so that two never choose the same.
+    It is this test's as long as the lease is held: a lock on a file tells other test runs on this machine.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    for _ in range(100):
-        port = 20_000 + os.getppid() % 10 * 1200 + worker % 12 * 100 + next(_CALLS) % 100
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-            else:
-                return port
-    raise AssertionError("no free port")
+
+    _PORTS = range(20_000, 32_000)
+
+    def __init__(self) -> None:
+        folder = Path(tempfile.gettempdir(), "corecache-test-ports")
+        folder.mkdir(exist_ok=True)
+        for port in random.SystemRandom().sample(self._PORTS, 100):
+            with contextlib.suppress(OSError), contextlib.ExitStack() as kept:
+                lock = kept.enter_context(Path(folder, str(port)).open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
+                self.number = port
+                self._kept = kept.pop_all()
+                return
+        raise AssertionError("no free port")
+
+    def end(self) -> None:
+        """Gives the port up."""
+        self._kept.close()
 
 
 class Shim:
@@ -91,7 +98,7 @@ class Shim:
         control.write_bytes(bytes(self._FORM.size))
         with control.open("r+b") as file:
             self._shared = mmap.mmap(file.fileno(), self._FORM.size)
-        self.environment = {"LD_PRELOAD": str(library), "CORECACHE_SHIM_CONTROL": str(control)}
+        self.environment = {"LD_PRELOAD": str(library), "FAULT_SHIM_CONTROL": str(control)}
 
     def fail(self, calls: int, error: int, part: str, skip: int = 0, times: int = -1) -> None:
         """Lets calls on files whose path contains `part` fail with `error`, all or some (see shim/faults.c)."""
@@ -130,7 +137,8 @@ class Node:
         """Takes settings as `{"section.name": value}`, and a command to put before the program (`unshare`, …)."""
         self.directory = directory
         self.data_dir = directory / "data"
-        self.port = free_port()
+        self._lease = PortLease()
+        self.port = self._lease.number
         self.settings = dict(settings or {})
         self.shim = shim
         self.command = list(command)
@@ -216,8 +224,9 @@ class Node:
         """Ends whatever is left, at the end of a test."""
         if self.shim is not None:
             self.shim.disarm()
-        if self.process is not None and self.process.poll() is None:
+        if self.running:
             self.kill()
+        self._lease.end()
 
     @property
     def running(self) -> bool:

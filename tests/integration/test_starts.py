@@ -254,15 +254,22 @@ def test_random_bytes_as_configuration_are_refused(new_node: Callable[..., Node]
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("storage.memory_bytes", "-1"), ("storage.memory_bytes", "much"), ("http.prot", "80"), ("node.id", "a b")],
+    ("section", "name", "value"),
+    [
+        ("storage", "memory_bytes", "-1"),
+        ("storage", "memory_bytes", "much"),
+        ("http", "prot", "80"),
+        ("node", "id", "a b"),
+    ],
 )
-def test_a_bad_setting_is_refused_by_name_and_value(new_node: Callable[..., Node], name: str, value: str) -> None:
-    """The line names the setting and, where that is the fault, the value; no data directory is made."""
-    node = new_node(settings={name: value})
+def test_a_bad_setting_is_refused_by_name_and_value(
+    new_node: Callable[..., Node], section: str, name: str, value: str
+) -> None:
+    """The line names the setting, in the form in which it was given, and the value; no data directory is made."""
+    node = new_node(settings={f"{section}.{name}": value})
     code, said = node.refused_start()
     assert code not in (0, -9)
-    assert_one_clear_line(said, name)
+    assert_one_clear_line(said, section, name, value)
     assert not node.data_dir.exists()
 
 

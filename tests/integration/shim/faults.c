@@ -1,6 +1,6 @@
 /* Makes a chosen disk call of a running process fail, or wait, at a chosen moment.
  *
- * Preloaded (LD_PRELOAD) into a node by the tests. CORECACHE_SHIM_CONTROL names a file that the test maps too; its
+ * Preloaded (LD_PRELOAD) into a node by the tests. FAULT_SHIM_CONTROL names a file that the test maps too; its
  * content is `struct control`, and the test changes it while the node runs. A call is concerned if the control is
  * armed, its kind is among `calls`, and the path of its file contains `part`. Of the concerned calls the first `skip`
  * pass; the next `times` (-1: all) fail with `error`, or, if that is 0, wait until the control is disarmed; the rest
@@ -31,7 +31,7 @@ static struct control *control;
 
 __attribute__((constructor)) static void map_control(void)
 {
-    const char *path = getenv("CORECACHE_SHIM_CONTROL");
+    const char *path = getenv("FAULT_SHIM_CONTROL");
     int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (file < 0)
         return;
