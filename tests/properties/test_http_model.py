@@ -1,0 +1,409 @@
+"""A node is a dict with versions and expiry: the same steps on both, with flushes, kills and restarts in between.
+
+The node is a real process, asked by HTTP. What the dict says is in `model.py`. A failing run prints the shortest steps
+that lead there; `docs/testing.md` says how to repeat it.
+"""
+
+import contextlib
+import itertools
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
+
+import hypothesis
+from hypothesis import HealthCheck, note
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from integration.node_harness import Answer, Node, key_target, wait_until
+from properties.model import Condition, Known, Model, Window, date_ms
+
+SHORT_MS = 400
+"""A time to live up to this ends while a test runs; a longer one does not."""
+
+_EXAMPLES = itertools.count(1)
+
+
+class Place(NamedTuple):
+    """A key without the example's prefix: a hash tag, hence a partition, and the rest."""
+
+    partition: bytes
+    rest: bytes
+
+
+PLACES = [
+    Place(partition, rest) for partition in (b"{red}", b"{blue}") for rest in (b"", b"/", b"\xff\x00", b"%2F +&=?#\r\n")
+]
+VALUES = st.one_of(
+    st.binary(max_size=30),
+    st.sampled_from([b"", bytes(range(256)), "schön\n".encode(), b"x" * 70_000]),
+)
+TTLS_MS = st.one_of(st.none(), st.integers(1, SHORT_MS), st.just(3_600_000))
+CONDITIONS = st.sampled_from(["none", "none", "absent", "right", "wrong", "several", "any"])
+Kind = Literal["none", "absent", "right", "wrong", "several", "any"]
+
+
+class Step(NamedTuple):
+    """One operation of a batch. `ttl_ms` is long or None."""
+
+    op: Literal["put", "delete", "get"]
+    place: Place
+    value: bytes
+    ttl_ms: int | None
+    kind: Kind
+
+
+STEPS = st.builds(
+    Step,
+    st.sampled_from(["put", "put", "delete", "get"]),
+    st.sampled_from(PLACES),
+    st.binary(max_size=8),
+    st.sampled_from([None, 3_600_000]),
+    st.sampled_from(["none", "none", "absent", "right", "wrong"]),
+)
+
+
+class NodeAndDict(RuleBasedStateMachine):
+    """The same steps on a node and on a dict."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        revive(node)
+        self.node = node
+        self.prefix = b"example %d/" % next(_EXAMPLES)
+        self.model = Model()
+
+    # Asking
+
+    def ask(
+        self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[Answer, Window]:
+        """Asks the node; returns the answer, and between which dates it was made."""
+        begin = date_ms()
+        try:
+            answer = self.node.ask(method, target, body, headers)
+        except OSError as error:
+            raise AssertionError(f"no answer to {method} {target}:\n{self.node.log()}") from error
+        window = Window(begin, date_ms())
+        note(f"{method} {target} {dict(headers or {})} -> {answer.status} {dict(answer.headers)} {window}")
+        return answer, window
+
+    def key(self, place: Place) -> bytes:
+        """Returns a place's key in this example."""
+        return self.prefix + place.partition + place.rest
+
+    def condition(self, key: bytes, kind: Kind) -> Condition | None:
+        """Returns the condition of a kind, "right" being what holds if the model knows the key."""
+        known = self.model.records.get(key)
+        right = 0 if known is None else known.version
+        return {
+            "none": None,
+            "absent": Condition(absent=True),
+            "right": Condition(versions=(right,)),
+            "wrong": Condition(versions=(right + 1,)),
+            "several": Condition(versions=(right + 7, right)),
+            "any": Condition(),
+        }[kind]
+
+    # One key
+
+    @rule(place=st.sampled_from(PLACES), value=VALUES, ttl_ms=TTLS_MS, kind=CONDITIONS)
+    def put(self, place: Place, value: bytes, ttl_ms: int | None, kind: Kind) -> None:
+        """Writes, perhaps on a condition, perhaps for a time."""
+        key = self.key(place)
+        condition = self.condition(key, kind)
+        query = "" if ttl_ms is None else f"?ttl={ttl_ms / 1000:.3f}"
+        answer, asked = self.ask("PUT", key_target(key, query), value, headers_of(condition))
+        self.see_write(key, condition, answer, 204, asked)
+        if answer.status == 204:
+            self.model.see_written(place.partition, key, value, answer.version, ttl_ms, asked)
+
+    @rule(place=st.sampled_from(PLACES), kind=st.sampled_from(["none", "right", "wrong", "several", "any"]))
+    def delete(self, place: Place, kind: Kind) -> None:
+        """Deletes, perhaps on a condition."""
+        key = self.key(place)
+        condition = self.condition(key, kind)
+        answer, asked = self.ask("DELETE", key_target(key), headers=headers_of(condition))
+        if condition is None and answer.status == 404:
+            assert answer.json["code"] == "key_not_found"
+            self.model.see_absent(key, asked)
+            return
+        self.see_write(key, condition, answer, 204, asked)
+        if answer.status == 204:
+            assert key in self.model.records, f"{key!r} is absent, and was deleted"
+            self.model.see_present(key, self.model.records[key].version, asked)
+            del self.model.records[key]
+
+    def see_write(self, key: bytes, condition: Condition | None, answer: Answer, success: int, asked: Window) -> None:
+        """Takes whether a write's condition held."""
+        assert answer.status in (success, 412), (answer, self.node.log())
+        present = None
+        if answer.status == 412:
+            assert (answer.json["code"], answer.json["outcome"]) == ("condition_failed", "not_done")
+            present = answer.version if "etag" in answer.headers else None
+        self.model.see_condition(key, condition, answer.status == success, present, asked)
+
+    @rule(
+        place=st.sampled_from(PLACES),
+        method=st.sampled_from(["GET", "HEAD"]),
+        unless=st.sampled_from(["none", "none", "right", "wrong", "several", "any"]),
+        stale=st.booleans(),
+    )
+    def read(self, place: Place, method: str, unless: Kind, stale: bool) -> None:
+        """Reads, perhaps unless the version is known."""
+        key = self.key(place)
+        condition = self.condition(key, unless)
+        headers = {} if condition is None else {"If-None-Match": tags_of(condition)}
+        answer, asked = self.ask(method, key_target(key, "?consistency=stale" if stale else ""), headers=headers)
+        assert ("x-corecache-sequence" in answer.headers) == stale or answer.status == 304, answer
+        if answer.status == 404:
+            self.model.see_absent(key, asked)
+            return
+        known = self.model.see_present(key, answer.version, asked)
+        if condition is not None and condition.holds(known.version):
+            assert answer.status == 304, answer
+            return
+        assert answer.status == 200, (answer, self.node.log())
+        expires = answer.headers.get("x-corecache-expires")
+        known.see_dates(int(answer.headers["x-corecache-timestamp"]), None if expires is None else int(expires))
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["content-length"] == str(len(known.value))
+        assert answer.body == (known.value if method == "GET" else b"")
+
+    # Many keys
+
+    @rule(
+        limit=st.integers(1, 4),
+        keys_only=st.booleans(),
+        start=st.one_of(st.none(), st.sampled_from(PLACES)),
+        end=st.one_of(st.none(), st.sampled_from(PLACES)),
+    )
+    def list_pages(self, limit: int, keys_only: bool, start: Place | None, end: Place | None) -> None:
+        """Lists the example's keys, or those of a range, page by page."""
+        first = None if start is None else self.key(start)
+        beyond = None if end is None else self.key(end)
+        query = f"/v1/kv?prefix={quote(self.prefix, safe='')}&limit={limit}&keys_only={str(keys_only).lower()}"
+        query += "" if first is None else f"&start={quote(first, safe='')}"
+        query += "" if beyond is None else f"&end={quote(beyond, safe='')}"
+        listed: list[bytes] = []
+        begin = date_ms()
+        cursor = ""
+        while True:
+            answer, asked = self.ask("GET", query + cursor)
+            assert answer.status == 200, (answer, self.node.log())
+            assert len(answer.json["items"]) <= limit
+            for item in answer.json["items"]:
+                listed.append(octets_of(item, "key"))
+                self.see_item(item, keys_only, asked)
+            if answer.json["cursor"] is None:
+                break
+            cursor = f"&cursor={answer.json['cursor']}"
+        assert listed == sorted(set(listed)), "keys come in byte order, each once"
+        assert all((first is None or key >= first) and (beyond is None or key < beyond) for key in listed)
+        for key in sorted(self.model.records):
+            if key not in listed and (first is None or key >= first) and (beyond is None or key < beyond):
+                self.model.see_absent(key, Window(begin, date_ms()))
+
+    def see_item(self, item: Mapping[str, Any], keys_only: bool, asked: Window) -> None:
+        """Takes a record as a listing shows it."""
+        known = self.model.see_present(octets_of(item, "key"), item["version"], asked)
+        known.see_dates(item["timestamp"], item.get("expires"))
+        if keys_only:
+            assert "value" not in item
+            assert "value_base64" not in item
+        else:
+            assert octets_of(item, "value") == known.value
+
+    @rule(steps=st.lists(STEPS, max_size=6), atomic=st.booleans())
+    def batch(self, steps: list[Step], atomic: bool) -> None:
+        """Asks for several operations at once; if atomic, on keys of one partition."""
+        if atomic:
+            steps = [step._replace(place=step.place._replace(partition=PLACES[0].partition)) for step in steps]
+        for step in steps:
+            # What expires in the middle of a batch makes its outcome a matter of luck.
+            self.await_expiry_of(self.key(step.place))
+        asked_for = [self.in_batch(step) for step in steps]
+        body = json.dumps({"atomic": atomic, "operations": [operation for operation, _ in asked_for]}).encode()
+        answer, asked = self.ask("POST", "/v1/batch", body, {"Content-Type": "application/json"})
+        assert answer.status == 200, (answer, self.node.log())
+        results = answer.json["results"]
+        note(f"batch {asked_for} -> {results}")
+        assert len(results) == len(steps)
+        if atomic and any(result["status"] == 412 for result in results):
+            self.see_undone(steps, [condition for _, condition in asked_for], results)
+            return
+        before = dict(self.model.latest)
+        written: dict[bytes, list[int]] = {}
+        for step, (_, condition), result in zip(steps, asked_for, results, strict=True):
+            if step.op == "put" and result["status"] == 204:
+                # Operations on different keys of a batch have no order: only those on one key have.
+                written.setdefault(step.place.partition, []).append(result["version"])
+                known = self.model.records.get(self.key(step.place))
+                assert known is None or result["version"] > known.version, (known, result)
+                self.model.latest = dict(before)
+            self.see_result(step, condition, result, asked)
+        for partition, versions in written.items():
+            assert len(set(versions)) == len(versions), "two values, two versions"
+            self.model.latest[partition] = max(versions)
+
+    def in_batch(self, step: Step) -> tuple[dict[str, Any], Condition | None]:
+        """Returns a step as a batch's JSON, and its condition, if it can have one."""
+        key = self.key(step.place)
+        operation: dict[str, Any] = {"op": step.op, "key_base64": b64encode(key).decode()}
+        kind: Kind = "none" if step.op == "get" or (step.op, step.kind) == ("delete", "absent") else step.kind
+        condition = self.condition(key, kind)
+        if condition is not None and condition.absent:
+            operation["if_absent"] = True
+        elif condition is not None and condition.versions is not None:
+            operation["if_version"] = condition.versions[0]
+        if step.op == "put":
+            operation["value_base64"] = b64encode(step.value).decode()
+            if step.ttl_ms is not None:
+                operation["ttl"] = step.ttl_ms / 1000
+        return operation, condition
+
+    def see_result(self, step: Step, condition: Condition | None, result: Mapping[str, Any], asked: Window) -> None:
+        """Takes the result of one operation of a batch."""
+        key = self.key(step.place)
+        if step.op == "get":
+            assert result["status"] in (200, 404), result
+            if result["status"] == 404:
+                self.model.see_absent(key, asked)
+            else:
+                known = self.model.see_present(key, result["version"], asked)
+                known.see_dates(result["timestamp"], result.get("expires"))
+                assert octets_of(result, "value") == known.value
+            return
+        if condition is None and step.op == "delete" and result["status"] == 404:
+            self.model.see_absent(key, asked)
+            return
+        assert result["status"] in (204, 412), result
+        self.model.see_condition(key, condition, result["status"] == 204, result.get("present"), asked)
+        if result["status"] == 412:
+            return
+        if step.op == "put":
+            self.model.see_written(step.place.partition, key, step.value, result["version"], step.ttl_ms, asked)
+        else:
+            assert self.model.records.pop(key, None) is not None, f"{key!r} is absent, and was deleted"
+
+    def see_undone(
+        self, steps: Sequence[Step], conditions: Sequence[Condition | None], results: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Takes that an atomic batch did nothing, because a condition would not have held in its turn."""
+        # None: absent; -1: written by this batch, under a version that nobody can have named.
+        present: dict[bytes, int | None] = {key: known.version for key, known in self.model.records.items()}
+        for step, condition, result in zip(steps, conditions, results, strict=True):
+            key = self.key(step.place)
+            if condition is not None and not condition.holds(present.get(key)):
+                assert result["status"] == 412, (step, result)
+                continue
+            assert (result["status"], result["code"]) == (400, "not_executed"), (step, result)
+            if step.op == "put":
+                present[key] = -1
+            elif step.op == "delete":
+                present[key] = None
+
+    # Time, the tree, the process
+
+    def soon_to_expire(self) -> dict[bytes, Known]:
+        """Returns the records that expire while the test runs."""
+        return {
+            key: known
+            for key, known in self.model.records.items()
+            if known.ttl_ms is not None and known.ttl_ms <= SHORT_MS
+        }
+
+    def await_expiry_of(self, key: bytes) -> None:
+        """Waits until a key that expires soon is absent, by the node's own clock."""
+        known = self.soon_to_expire().get(key)
+        if known is None:
+            return
+
+        def absent() -> bool:
+            answer, asked = self.ask("HEAD", key_target(key))
+            if answer.status == 404:
+                self.model.see_absent(key, asked)
+                return True
+            assert self.model.see_present(key, answer.version, asked) is known
+            return False
+
+        wait_until(absent, f"the expiry of {key!r}: {known}", seconds=10)
+
+    @precondition(lambda self: self.soon_to_expire())
+    @rule(choice=st.integers(0, 7))
+    def await_expiry(self, choice: int) -> None:
+        """Waits until a key has expired."""
+        expiring = sorted(self.soon_to_expire())
+        self.await_expiry_of(expiring[choice % len(expiring)])
+
+    @rule(order=st.sampled_from(["flush", "compact"]))
+    def work_on_the_tree(self, order: str) -> None:
+        """Flushes or compacts: nothing that is read may change."""
+        report = self.node.storage(order)
+        assert report["memtable_entries"] == 0 or order == "compact"
+
+    @rule(dice=st.integers(0, 7), how=st.sampled_from(["stop", "kill"]))
+    def restart(self, dice: int, how: str) -> None:
+        """Stops or kills the node, one time in eight, and starts it again: nothing that is read may change."""
+        if dice == 7:
+            if how == "kill":
+                self.node.kill()
+            else:
+                self.node.stop()
+            self.node.start()
+
+    def teardown(self) -> None:
+        """Compares everything once more."""
+        self.list_pages(4, keys_only=False, start=None, end=None)
+        for place in PLACES:
+            self.read(place, "GET", "none", stale=False)
+
+
+def revive(node: Node) -> None:
+    """Starts the node if an example before this one has brought it down: that was its failure, not this one's."""
+    with contextlib.suppress(OSError):
+        if node.ask("GET", "/readyz").status == 200:
+            return
+    if node.running:
+        node.kill()
+    node.start()
+
+
+def headers_of(condition: Condition | None) -> dict[str, str]:
+    """Returns the header that states a write's condition."""
+    if condition is None:
+        return {}
+    return {"If-None-Match": "*"} if condition.absent else {"If-Match": tags_of(condition)}
+
+
+def tags_of(condition: Condition) -> str:
+    """Returns the entity tags of a condition on versions."""
+    return "*" if condition.versions is None else ", ".join(f'"{version}"' for version in condition.versions)
+
+
+def octets_of(item: Mapping[str, Any], name: str) -> bytes:
+    """Returns bytes as the API's JSON holds them: text, or base64 where they are no UTF-8 and only there."""
+    if name in item:
+        return str(item[name]).encode()
+    octets = b64decode(item[f"{name}_base64"], validate=True)
+    assert octets.decode(errors="replace").encode() != octets, f"{octets!r} is text, and shown in base64"
+    return octets
+
+
+def test_a_node_is_a_dict_with_versions_and_expiry(node: Node) -> None:
+    """Whatever steps are taken, every answer is the one that the dict would give."""
+
+    class OnThisNode(NodeAndDict):
+        def __init__(self) -> None:
+            super().__init__(node)
+
+    settings = hypothesis.settings(
+        max_examples=15,
+        stateful_step_count=40,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(OnThisNode, settings=settings)
