@@ -45,7 +45,7 @@ _ADDRESS = re.compile(
 _ASK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class RefusalError(Exception):
+class Refusal(Exception):
     """What was asked can't be done: one line for the user, and the exit code."""
 
     def __init__(self, message: str, code: int = 1) -> None:
@@ -90,7 +90,7 @@ class Node:
 def start(arguments: list[str]) -> None:
     """Starts a node, or finds it running, waits until it is ready, and says where it is.
 
-    Raises: RefusalError.
+    Raises: Refusal.
     """
     options, _ = _options(arguments)
     if options.help:
@@ -98,9 +98,7 @@ def start(arguments: list[str]) -> None:
         subprocess.run([_program(), "serve", "--help"], check=True)
         return
     if options.zookeeper or options.zooKeeperHost or options.zooKeeperPort:
-        raise RefusalError(
-            "clusters with ZooKeeper come with the next version; without that option, one node starts", 2
-        )
+        raise Refusal("clusters with ZooKeeper come with the next version; without that option, one node starts", 2)
     data_dir, environ, stop_seconds, chosen = _settled(options)
     with _lock():
         node = next((node for node in _nodes() if node.data_dir == str(data_dir)), None)
@@ -115,12 +113,12 @@ def start(arguments: list[str]) -> None:
             raise
         node.save()
     if running and options.port not in (None, "0") and not node.url.endswith(f":{options.port}"):
-        raise RefusalError(f"the node of {data_dir} runs already, at {node.url}: stop it first to change its port")
+        raise Refusal(f"the node of {data_dir} runs already, at {node.url}: stop it first to change its port")
     _announce(node, "runs already" if running else "runs")
 
 
 def stop(arguments: list[str]) -> None:
-    """Stops what was started, or what listens on `--port`, and waits until it has ended. Raises: RefusalError."""
+    """Stops what was started, or what listens on `--port`, and waits until it has ended. Raises: Refusal."""
     parser = argparse.ArgumentParser(
         prog="scripts/stop_server.sh", description="Stops the nodes that start_server.sh started.", allow_abbrev=False
     )
@@ -132,7 +130,7 @@ def stop(arguments: list[str]) -> None:
             print("Nothing is running" + (f" on port {port}." if port is not None else "."))
         for node in nodes:
             if not node.end(signal.SIGTERM, node.stop_seconds):
-                raise RefusalError(
+                raise Refusal(
                     f"process {node.pid} has not ended within {node.stop_seconds:.0f} s; its log is {node.log}"
                 )
             node.record.unlink(missing_ok=True)
@@ -157,7 +155,7 @@ def _settled(options: argparse.Namespace) -> tuple[Path, dict[str, str], float, 
     try:
         config = load(Path(options.config) if options.config else None, given, os.environ)
     except ConfigError as error:
-        raise RefusalError(str(error), 2) from error
+        raise Refusal(str(error), 2) from error
     environ = dict(os.environ)
     if config.log.level not in ("debug", "info"):
         environ["CORECACHE_LOG__LEVEL"] = "info"
@@ -190,17 +188,17 @@ def _spawn(arguments: list[str], data_dir: Path, environ: dict[str, str], stop_s
 def _await_ready(node: Node) -> None:
     """Waits until the node answers that it is ready, and notes its address.
 
-    Raises: RefusalError with the node's own reason.
+    Raises: Refusal with the node's own reason.
     """
 
     def is_ready() -> bool:
         if not node.is_alive():
-            raise RefusalError(f"the node did not start: {_reason(Path(node.log))}")
+            raise Refusal(f"the node did not start: {_reason(Path(node.log))}")
         node.url = node.url or _address(Path(node.log))
         return bool(node.url) and _answers(f"{node.url}/readyz")
 
     if not _until(is_ready, READY_TIMEOUT_SECONDS):
-        raise RefusalError(f"the node was not ready within {READY_TIMEOUT_SECONDS:.0f} s: {_reason(Path(node.log))}")
+        raise Refusal(f"the node was not ready within {READY_TIMEOUT_SECONDS:.0f} s: {_reason(Path(node.log))}")
 
 
 def _abandon(node: Node) -> None:
@@ -308,7 +306,7 @@ def _program() -> str:
 
 
 def _interrupted(number: int, _: FrameType | None) -> NoReturn:
-    raise RefusalError(f"interrupted by {signal.Signals(number).name}", 128 + number)
+    raise Refusal(f"interrupted by {signal.Signals(number).name}", 128 + number)
 
 
 def main() -> int:
@@ -318,7 +316,7 @@ def main() -> int:
         signal.signal(number, _interrupted)
     try:
         {"start": start, "stop": stop}[verb](arguments)
-    except RefusalError as refusal:
+    except Refusal as refusal:
         print(f"{verb}_server: {refusal}", file=sys.stderr)
         return refusal.code
     return 0
