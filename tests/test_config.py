@@ -2,7 +2,8 @@
 
 import msgspec
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from corecache.config import DECLARATIONS, Config, ConfigError, parse
 from corecache.declaration import Declaration

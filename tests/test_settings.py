@@ -5,7 +5,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings as hypothesis_settings, strategies as st
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from corecache import reference
 from corecache.config import DECLARATIONS, Config, ConfigError
