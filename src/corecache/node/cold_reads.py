@@ -28,21 +28,20 @@ class ColdReads:
         self._store = store
         self._queue: list[tuple[PartitionId, bytes]] = []
         self._waiting: list[asyncio.Future[Record | None]] = []
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def get(self, partition: PartitionId, key: bytes) -> Record | None:
         """Returns the applied record of a key, None if there is none. Raises: Broken if a file can't be read."""
         future: asyncio.Future[Record | None] = asyncio.get_running_loop().create_future()
         self._queue.append((partition, key))
         self._waiting.append(future)
-        if len(self._calls) < _CALLS_MAX:
-            self._begin_call()
+        if self._calls < _CALLS_MAX:
+            self._calls += 1
+            task = asyncio.get_running_loop().create_task(self._call())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await future
-
-    def _begin_call(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._call())
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
 
     async def _call(self) -> None:
         while self._queue:
@@ -58,3 +57,5 @@ class ColdReads:
                 for future, record in zip(waiting, records, strict=True):
                     if not future.done():
                         future.set_result(record)
+        # In the same breath as the last look at the queue: whoever comes after it begins a call of its own.
+        self._calls -= 1
