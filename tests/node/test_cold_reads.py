@@ -13,7 +13,7 @@ PARTITION = PartitionId(0)
 
 
 class SlowStore(MemoryStore):
-    """A store whose reads wait at a gate, then leave something to be begun in the very next turn of the loop."""
+    """A store whose reads wait at a gate, then begin another in the very next turn of the loop."""
 
     def __init__(self) -> None:
         super().__init__(MemoryDisk())
@@ -30,13 +30,9 @@ class SlowStore(MemoryStore):
         if self.failing:
             raise Broken("storage_unreadable", "A read failed; check the disk.")
         if self.reads is not None:
-            asyncio.get_running_loop().call_soon(self._begin_another)
+            reads, self.reads = self.reads, None
+            self.afterwards.append(asyncio.create_task(reads.get(PARTITION, b"late")))
         return [Record(key, Version(1), Timestamp(1)) for _, key in keys]
-
-    def _begin_another(self) -> None:
-        assert self.reads is not None
-        reads, self.reads = self.reads, None
-        self.afterwards.append(asyncio.create_task(reads.get(PARTITION, b"late")))
 
 
 def test_a_read_that_comes_in_the_turn_in_which_all_calls_end_is_served() -> None:
