@@ -5,6 +5,7 @@ a port that is taken. After each, with the reason gone, the node starts and has 
 """
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.node_harness import Node
+from integration.node_harness import Node, Shim
 
 
 def wal_files(node: Node) -> list[Path]:
@@ -136,6 +137,36 @@ def test_a_lost_coordinator_file_is_made_anew(new_node: Callable[..., Node]) -> 
     node.kill()
     node.start()
     assert node.value(b"key-7") == b"anew"
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["first start", "later start"])
+def test_a_coordinator_file_that_cannot_be_written_is_refused(
+    new_node: Callable[..., Node], shim: Shim, fresh: bool
+) -> None:
+    """A node that can't keep its views does not start, says in a line which file it is, and loses nothing by it."""
+    node = new_node(shim=shim)
+    if not fresh:
+        loaded(node)
+    shim.fail(Shim.SYNC, errno.EIO, "coordinator.json")
+    code, said = node.refused_start()
+    assert code not in (0, -9)
+    assert shim.hits >= 1
+    assert_one_clear_line(said, "coordinator.json", "input/output error")
+    shim.disarm()
+    node.start()
+    assert node.value(b"key-7") == (None if fresh else b"value 7 " * 10)
+
+
+def test_a_proposal_that_fails_once_is_made_again(new_node: Callable[..., Node], shim: Shim) -> None:
+    """A node whose views could not be written once, in the middle of its start, gets ready all the same."""
+    node = new_node(shim=shim)
+    loaded(node)
+    # The file is written at its opening, for the new incarnation, and then for the views.
+    shim.fail(Shim.SYNC, errno.EIO, "coordinator.json", skip=2, times=1)
+    node.start()
+    assert shim.hits == 1
+    assert node.value(b"key-7") == b"value 7 " * 10
+    assert node.put(b"key-7", b"anew").status == 204
 
 
 def test_a_second_process_on_the_directory_is_refused(new_node: Callable[..., Node]) -> None:
