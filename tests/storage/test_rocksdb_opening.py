@@ -138,6 +138,11 @@ def test_damage_in_an_sstable_is_never_served(tmp_path: Path) -> None:
             assert caught.value.code == "storage_unreadable"
             assert largest.name in caught.value.message
 
+        async with opened(tmp_path) as store:
+            with pytest.raises(Broken) as caught:
+                await store.compact()
+            assert caught.value.code == "storage_failed"
+
     asyncio.run(read())
 
 

@@ -73,7 +73,6 @@ class RocksStore:
         }
         self._may_exist = self._families[keyspace.RECORDS].key_may_exist
         self._writer = Writer(database, directory.path)
-        self._interrupted = False
         self._contents = contents
         self._applied = dict(contents.applied)
         self._cut = dict(contents.cut)
@@ -272,7 +271,6 @@ class RocksStore:
         await self._writer.close()
         self._watch.cancel()
         if self._maintenance:
-            self._interrupted = True
             self._database.cancel_all_background(False)
             await asyncio.wait(self._maintenance)
         try:
@@ -281,31 +279,36 @@ class RocksStore:
             self._directory.close()
 
     def _close(self) -> None:
-        """Ends the threads and the database. Flushes first, so that the next opening has no log to replay."""
+        """Ends the threads and the database, with a flush, so that the next opening has no log to replay."""
         self._readers.stop()
         self._watch.stop()
         self._writer.stop()
         try:
             if self._writer.failure is None:
                 self._database.flush_wal(True)
-                if not self._interrupted:
-                    self._flush()
         except Exception as error:
-            raise self._writer.failed("write", error) from error
+            raise self._writer.failed("sync", error) from error
         finally:
-            # RocksDB gives its lock up when the last of these is gone.
+            # RocksDB gives its lock up when the last of these is closed. Closing flushes; where that is impossible,
+            # after a failure or in an interrupted compaction, the write-ahead log has it all.
             self._handles.clear()
-            for family in self._families.values():
-                family.close()
-            self._database.close()
+            for opened_part in (*self._families.values(), self._database):
+                with suppress(Exception):
+                    opened_part.close()
 
     def _compact(self, bottommost: BottommostLevelCompaction) -> None:
+        """Flushes and compacts. RocksDB reports a failure of its background work only by counting it."""
+        errors = self._database.property_int_value("rocksdb.background-errors")
         self._flush()
         options = CompactOptions()
         options.set_bottommost_level_compaction(bottommost)
         options.set_exclusive_manual_compaction(False)
         for family in self._families.values():
             family.compact_range(None, None, options)
+        if self._writer.closed:
+            raise InterruptedError("the store was closed before it ended")
+        if self._database.property_int_value("rocksdb.background-errors") != errors:
+            raise OSError("RocksDB counted a background error; the file LOG beside its tables has the details")
 
     def _flush(self) -> None:
         for family in self._families.values():

@@ -93,8 +93,8 @@ def _family(storage: Storage, cache: Cache, write_buffer_bytes: int) -> Options:
         min(25 * storage.sstable_bytes, max(4 * storage.sstable_bytes, storage.disk_reserve_bytes))
     )
     options.set_compression_type(_COMPRESSIONS[storage.compression]())
-    # A file in which a quarter of a stretch of keys are tombstones is compacted though its level is not full.
-    options.add_compact_on_deletion_collector_factory(_DELETIONS_WINDOW, _DELETIONS_TRIGGER, 0.5)
+    # A file with many tombstones close together, which slow listings down, is compacted though its level is not full.
+    options.add_compact_on_deletion_collector_factory(_DELETIONS_WINDOW, _DELETIONS_TRIGGER, 0.0)
     options.set_block_based_table_factory(_tables(storage, cache))
     return options
 
