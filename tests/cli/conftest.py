@@ -11,9 +11,12 @@ from integration.node_harness import Node
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node that runs as long as the tests of this folder. Each test uses keys of its own."""
-    running = Node(tmp_path_factory.mktemp("cli") / "node").start()
-    yield running
-    running.stop()
+    running = Node(tmp_path_factory.mktemp("cli") / "node")
+    try:
+        yield running.start()
+        running.stop()
+    finally:
+        running.end()
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,10 @@ def test_a_value_argument_comes_back_without_a_byte_added(run: Command) -> None:
     assert run("get", "argument") == (0, b"red", "")
 
 
-@pytest.mark.parametrize("value", [b"", b"\n", ALL_BYTES, b"x" * 1_000_000], ids=["empty", "newline", "all", "long"])
-@pytest.mark.parametrize("way", ["pipe", "dash", "file", "file-dash"])
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [("pipe", b""), ("pipe", b"x" * 1_000_000), ("dash", ALL_BYTES), ("file", ALL_BYTES), ("file-dash", b"\n")],
+)
 def test_values_come_from_pipes_and_files_exactly(run: Command, tmp_path: Path, value: bytes, way: str) -> None:
     """Standard input and files hold any bytes, and get gives them back."""
     (tmp_path / "value").write_bytes(value)
@@ -49,13 +51,13 @@ def test_keys_in_base64(run: Command, node: Node) -> None:
     assert run("get", "--key-base64", "?").code == 2
 
 
-@pytest.mark.parametrize("key", [".", "..", "a/../b", "//", "%2F", " ", "\n", "-"])
+@pytest.mark.parametrize("key", ["..", "a/../b//", "%2F\n", "-"])
 def test_awkward_keys(run: Command, node: Node, key: str) -> None:
     """Keys that mean something to shells, paths and percent signs are just keys."""
     assert run("put", key, "v").code == 0
     assert node.value(key.encode()) == b"v"
-    assert run("get", key).out == b"v"
     assert run("delete", key).code == 0
+    assert node.value(key.encode()) is None
 
 
 def test_the_answer_no_is_exit_code_1(run: Command) -> None:
@@ -66,7 +68,7 @@ def test_the_answer_no_is_exit_code_1(run: Command) -> None:
         assert err == "corecache: key not found: absent\n"
 
 
-def test_conditions(run: Command) -> None:
+def test_conditions(run: Command, node: Node) -> None:
     """A condition that does not hold is 1; --print-version gives what the next condition needs."""
     code, version, _ = run("put", "condition", "1", "--if-absent", "--print-version")
     assert code == 0
@@ -74,44 +76,44 @@ def test_conditions(run: Command) -> None:
     code, newer, _ = run("put", "condition", "2", "--if-version", version.decode().strip(), "--print-version")
     assert code == 0
     assert run("delete", "condition", "--if-version", version.decode().strip()).code == 1
-    assert run("get", "condition").out == b"2"
+    assert node.value(b"condition") == b"2"
     assert run("delete", "condition", "--if-version", newer.decode().strip()).code == 0
 
 
-def test_json_shows_version_and_dates(run: Command) -> None:
+def test_json_shows_version_and_dates(run: Command, node: Node) -> None:
     """Get --json has what the listing of the API has, the expiry included."""
     run("put", "json", "v", "--ttl", "100.5")
     item = json.loads(run("get", "json", "--json").out)
     assert (item["key"], item["value"]) == ("json", "v")
     assert item["expires"] - item["timestamp"] == 100_500
-    run("put", "json", given=b"\xff")
+    node.put(b"json", b"\xff")
     assert json.loads(run("get", "json", "--json").out)["value_base64"] == "/w=="
 
 
-def test_scan_prints_one_record_a_line(run: Command) -> None:
+def test_scan_prints_one_record_a_line(run: Command, node: Node) -> None:
     """Keys and values are escaped, so that a line is a record and no byte reaches the terminal as a command."""
-    run("put", b"scan/\xff", b"1\n2")
-    run("put", "scan/a\tb", "\x1b[31m\\")
-    run("put", "scan/ü", "ö\x7f")
+    node.put(b"scan/\xff", b"1\n2")
+    node.put(b"scan/a\tb", b"\x1b[31m\\")
+    node.put("scan/ü".encode(), "ö\x7f".encode())
     assert run("scan", "--prefix", "scan/").out.decode() == (
         "scan/a\\tb\t\\x1b[31m\\\\\nscan/ü\tö\\x7f\nscan/\\xff\t1\\n2\n"
     )
 
 
-def test_scan_selects(run: Command) -> None:
+def test_scan_selects(run: Command, node: Node) -> None:
     """prefix, start, end, limit and keys-only do what they say."""
-    for key in ("sel/a", "sel/b", "sel/c", "sel/d"):
-        run("put", key, "v")
+    for key in (b"sel/a", b"sel/b", b"sel/c", b"sel/d"):
+        node.put(key, b"v")
     assert run("scan", "--prefix", "sel/", "--keys-only").out == b"sel/a\nsel/b\nsel/c\nsel/d\n"
     assert run("scan", "--start", "sel/b", "--end", "sel/d", "--keys-only").out == b"sel/b\nsel/c\n"
     assert run("scan", "--prefix", "sel/", "--limit", "1").out == b"sel/a\tv\n"
     assert run("scan", "--prefix", "none/") == (0, b"", "")
 
 
-def test_scan_for_programs(run: Command) -> None:
+def test_scan_for_programs(run: Command, node: Node) -> None:
     """--json prints an object a line, bytes that are no text in base64."""
-    run("put", b"program/\xff", b"\xfe")
-    run("put", "program/a", "b")
+    node.put(b"program/\xff", b"\xfe")
+    node.put(b"program/a", b"b")
     items = [json.loads(line) for line in run("scan", "--prefix", "program/", "--json").out.splitlines()]
     assert [item.get("key") for item in items] == ["program/a", None]
     assert base64.b64decode(items[1]["key_base64"]) == b"program/\xff"
@@ -170,9 +172,9 @@ def test_ctrl_c_ends_with_130(run: Command, node: Node) -> None:
 @pytest.mark.parametrize(
     ("command", "code"), [("put closed <&-", 2), ("get closed >&-", 5), ("put closed v <&- >&-", 0)]
 )
-def test_closed_streams(run: Command, command: str, code: int) -> None:
+def test_closed_streams(run: Command, node: Node, command: str, code: int) -> None:
     """Without standard input there is no value, without standard output nowhere to print to: both are said."""
-    run("put", "closed", "v")
+    node.put(b"closed", b"v")
     script = f'"$0" -c "from corecache.cli import main; main()" {command}'
     shell = ["sh", "-c", script, sys.executable]
     ended = subprocess.run(shell, capture_output=True, env=run.environment, check=False, timeout=60)

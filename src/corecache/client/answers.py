@@ -35,7 +35,6 @@ from corecache.operations import (
 )
 from corecache.reports import ClusterReport, StorageReport
 
-Report = TypeVar("Report", ClusterReport, StorageReport)
 BatchResult: TypeAlias = Result | CoreCacheError
 
 NOT_DONE_STATUSES = frozenset({408, 429, 503, 507})
