@@ -54,6 +54,7 @@ class Connection(HttpToolsProtocol):
         self._limits = state.limits
         self._phase = _IDLE
         self._since = state.now
+        self._resuming = False
         self._stepped = False
         self._split = False
         self._endless_bytes = 0
@@ -81,6 +82,8 @@ class Connection(HttpToolsProtocol):
             )
             if len(self.state.closing) > limit:
                 self.transport.abort()
+        elif self.state.draining:
+            self._close(linger=False)
 
     def data_received(self, data: bytes) -> None:
         """Parses what came, or holds it back."""
@@ -136,6 +139,10 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hands the request over, or queues it behind the one that is being answered."""
+        if self._resuming:
+            self._resuming = False
+            self._phase = _BODY
+            return
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise CallerFault("bad_request", f"HTTP/{version} is not spoken here; use HTTP/1.1.")
@@ -190,6 +197,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Notes that the request has come whole."""
+        if self._body_left != 0 and self.parser.should_upgrade():
+            return
         self._phase = _IDLE
         self._since = self.state.now
         self._stepped = True
@@ -201,6 +210,10 @@ class Connection(HttpToolsProtocol):
     def has_more(self) -> bool:
         """Says whether more requests have come than the one that is being answered."""
         return bool(self._waiting or self._held)
+
+    def queued(self) -> int:
+        """Returns how many requests wait behind the one that is being answered."""
+        return len(self._waiting)
 
     def resume_reading(self) -> None:
         """Reads on, unless requests queue up."""
@@ -265,6 +278,8 @@ class Connection(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             # No other protocol is spoken here: what follows is HTTP as before.
+            if self._phase == _BODY:
+                self._parse_body_after_upgrade()
             rest = data[upgrade.args[0] :]
             if rest and not self._closing:
                 self._feed(rest)
@@ -279,6 +294,14 @@ class Connection(HttpToolsProtocol):
         self._endless_bytes += len(data)
         if self._endless_bytes > self._limits.header_bytes_max:
             self._refuse(self._headers_too_large())
+
+    def _parse_body_after_upgrade(self) -> None:
+        """Goes on with a new parser, told that it is at the body: the old one takes that for another protocol's."""
+        framing = b"transfer-encoding: chunked" if self._body_left is None else b"content-length: %d" % self._body_left
+        self._resuming = True
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(b"PUT / HTTP/1.1\r\n" + framing + b"\r\n\r\n")
 
     def _feed_held(self) -> None:
         """Parses what is held until requests queue up; a body goes in one piece, for nothing queues up within it."""

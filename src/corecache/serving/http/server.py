@@ -9,9 +9,11 @@ left when time is up is cut off, and its outcome is for its client to find out.
 
 import asyncio
 import errno
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from email.utils import formatdate
+from typing import Any
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -114,7 +116,8 @@ async def _listen(http: Http, make: Callable[[], Connection]) -> tuple[asyncio.S
     loop = asyncio.get_running_loop()
     for port in range(first, last + 1):
         try:
-            server = await loop.create_server(make, http.host, port, backlog=max(128, http.connections_max))
+            found = await loop.getaddrinfo(http.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            listener = _bound(found[0][0], found[0][4], max(128, http.connections_max))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 continue
@@ -122,9 +125,23 @@ async def _listen(http: Http, make: Callable[[], Connection]) -> tuple[asyncio.S
                 "cannot_listen",
                 f"Can't listen on {http.host}:{port}: {error.strerror or error} (http.host, http.port).",
             ) from error
-        return server, port
+        return await loop.create_server(make, sock=listener), port
     which = f"Port {first} is" if first == last else f"All ports from {first} to {last} are"
     raise CallerFault(
         "port_in_use",
         f"{which} in use on {http.host}: stop who listens there, or choose another (http.port, http.port_range_first).",
     )
+
+
+def _bound(family: int, address: Any, backlog: int) -> socket.socket:
+    """Returns a socket that listens. The loop's own way leaves a handle behind when it fails."""
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(backlog)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener

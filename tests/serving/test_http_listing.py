@@ -1,0 +1,124 @@
+"""Listings show every record of a range once, in byte order, however they are paged."""
+
+import asyncio
+from base64 import b64decode
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+import uvloop
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from serving.http_lab import Lab, config_of, served, with_lab
+
+from corecache.identity import Timestamp, Version
+from corecache.operations import Record
+
+
+def octets(item: dict[str, Any], name: str) -> bytes:
+    """Returns the bytes that an item shows under a name, exactly one way."""
+    assert (name in item) != (name + "_base64" in item), item
+    return item[name].encode() if name in item else b64decode(item[name + "_base64"])
+
+
+@served()
+async def test_an_item_shows_all_of_its_record(lab: Lab) -> None:
+    """Text is text, other bytes are marked base64; version, timestamp and expiry are numbers."""
+    await lab.ask("PUT", "/v1/kv/%00caf%C3%A9?ttl=100", b"\xffvalue")
+    page = (await lab.ask("GET", "/v1/kv")).json()
+    (item,) = page["items"]
+    record = lab.service.records["\x00café".encode()]
+    assert page["cursor"] is None
+    assert item == {
+        "key": "\x00café",
+        "value_base64": "/3ZhbHVl",
+        "version": 1,
+        "timestamp": record.timestamp,
+        "expires": record.expires,
+    }
+    (bare,) = (await lab.ask("GET", "/v1/kv?keys_only=true")).json()["items"]
+    assert set(bare) == {"key", "version", "timestamp", "expires"}
+
+
+def test_paging_shows_every_record_of_a_range_once() -> None:
+    """Following cursors gives what a sorted dict gives, for any prefix, start, end and page size."""
+    keys = st.binary(min_size=1, max_size=3)
+    bound = st.none() | st.binary(max_size=2)
+
+    @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.dictionaries(keys, st.binary(max_size=3), max_size=30), bound, bound, bound, st.integers(1, 7))
+    def check(model: dict[bytes, bytes], prefix: bytes | None, start: bytes | None, end: bytes | None, n: int) -> None:
+        async def scenario(lab: Lab) -> None:
+            for key, value in model.items():
+                lab.service.records[key] = Record(value, Version(1), Timestamp(1))
+            bounds = {"prefix": prefix, "start": start, "end": end}
+            query = "&".join(f"{name}={quote_from_bytes(b)}" for name, b in bounds.items() if b is not None)
+            wire = await lab.connect()
+            found: list[tuple[bytes, bytes]] = []
+            cursor: str | None = ""
+            while cursor is not None:
+                more = f"&cursor={cursor}" if cursor else ""
+                answer = await wire.ask("GET", f"/v1/kv?limit={n}{'&' if query else ''}{query}{more}")
+                page = answer.json()
+                assert len(page["items"]) <= n
+                found += [(octets(item, "key"), octets(item, "value")) for item in page["items"]]
+                cursor = page["cursor"]
+            assert found == [
+                (key, model[key])
+                for key in sorted(model)
+                if key.startswith(prefix or b"") and key >= (start or b"") and (end is None or key < end)
+            ]
+
+        uvloop.run(with_lab(config_of(), scenario))
+
+    check()
+
+
+@served(limits={"page_items_max": 5})
+async def test_bad_listings_are_refused(lab: Lab) -> None:
+    """Limits, flags and cursors that are none are 400."""
+    for key in "abcdefg":
+        await lab.ask("PUT", f"/v1/kv/{key}", b"1")
+    page = (await lab.ask("GET", "/v1/kv?start=c&limit=2")).json()
+    assert len((await lab.ask("GET", "/v1/kv")).json()["items"]) == 5
+    for query, code in (
+        ("limit=0", "bad_parameter"),
+        ("limit=6", "bad_parameter"),
+        ("limit=-1", "bad_parameter"),
+        ("limit=1.0", "bad_parameter"),
+        ("keys_only=yes", "bad_parameter"),
+        ("keys_only=", "bad_parameter"),
+        ("prefix=%2", "bad_encoding"),
+        ("cursor=!", "bad_cursor"),
+        ("cursor=", "bad_cursor"),
+        (f"cursor={page['cursor']}&end=d", "bad_cursor"),
+        (f"cursor={page['cursor']}&start=f", "bad_cursor"),
+        (f"cursor={page['cursor']}&prefix=a", "bad_cursor"),
+    ):
+        answer = await lab.ask("GET", f"/v1/kv?{query}")
+        assert (answer.status, answer.json()["code"]) == (400, code), query
+
+
+@served(limits={"listings_max": 2})
+async def test_too_many_listings_at_once_are_503(lab: Lab) -> None:
+    """One more is refused while the others run, and accepted afterwards."""
+    lab.service.gate = asyncio.Event()
+    wires = [await lab.connect() for _ in range(2)]
+    asked = [asyncio.ensure_future(wire.ask("GET", "/v1/kv")) for wire in wires]
+    await lab.until(lambda: lab.service.begun == 2)
+    refusal = await lab.ask("GET", "/v1/kv")
+    assert (refusal.status, refusal.json()["code"]) == (503, "too_many_listings")
+    lab.service.gate.set()
+    assert [(await one).status for one in asked] == [200, 200]
+    assert (await lab.ask("GET", "/v1/kv")).status == 200
+
+
+@served()
+async def test_a_large_page_comes_whole(lab: Lab) -> None:
+    """Pages above 64 KiB go out as they are, and HEAD has no body."""
+    for number in range(10):
+        await lab.ask("PUT", f"/v1/kv/{number}", b"\xff" * 50_000)
+    wire = await lab.connect()
+    page = (await wire.ask("GET", "/v1/kv")).json()
+    assert [octets(item, "value") for item in page["items"]] == [b"\xff" * 50_000] * 10
+    assert (await wire.ask("HEAD", "/v1/kv")).status == 200
+    assert (await wire.ask("GET", "/healthz")).status == 200
