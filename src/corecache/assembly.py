@@ -89,6 +89,7 @@ async def _node(config: Config, broken: asyncio.Future[str]) -> AsyncIterator[No
         driver = Driver(replicas, store, coordinator, clock, config.replication, broke)
         stack.push_async_callback(driver.stop)
         node = Node(config, facts.node, replicas, driver, store, clock)
+        node.version = __version__
         collector = NodeCollector(node, driver)
         registry.register(collector)
         server = HttpServer()
