@@ -299,7 +299,7 @@ class NodeAndDict(RuleBasedStateMachine):
             if condition is not None and not condition.holds(present.get(key)):
                 assert result["status"] == 412, (step, result)
                 continue
-            assert (result["status"], result["code"]) == (400, "not_executed"), (step, result)
+            assert (result["status"], result["code"]) == (424, "not_executed"), (step, result)
             if step.op == "put":
                 present[key] = -1
             elif step.op == "delete":
