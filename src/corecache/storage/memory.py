@@ -124,6 +124,7 @@ class MemoryStore:
 
     def peek(self, partition: PartitionId, key: bytes) -> Record | Uncached | None:
         """Returns the record; memory always knows."""
+        self._refuse_if_closed()
         return self._contents.records.get((partition, key))
 
     async def get(self, keys: Sequence[tuple[PartitionId, bytes]]) -> list[Record | None]:

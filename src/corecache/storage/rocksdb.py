@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from rocksdict import (
     BottommostLevelCompaction,
@@ -71,6 +71,7 @@ class RocksStore:
         self._handles: dict[str, ColumnFamily] = {
             name: database.get_column_family_handle(name) for name in keyspace.FAMILIES
         }
+        self._may_exist: Callable[[bytes, bool], bool | tuple[bool, Any]]
         self._may_exist = self._families[keyspace.RECORDS].key_may_exist
         self._writer = Writer(database, directory.path)
         self._contents = contents
@@ -194,8 +195,11 @@ class RocksStore:
         may_exist, raw = self._may_exist(PREFIX.pack(partition) + key, True)  # type: ignore[misc]
         if not may_exist:
             return None
-        # No record is empty: RocksDB also gives an empty value when not even the file's index is in memory.
-        return keyspace.read_record(raw) if raw else UNCACHED
+        try:
+            # No record is empty: RocksDB also gives an empty value when not even the file's index is in memory.
+            return keyspace.read_record(raw) if raw else UNCACHED
+        except KeyspaceError as error:
+            raise self._unreadable(error) from error
 
     async def get(self, keys: Sequence[tuple[PartitionId, bytes]]) -> list[Record | None]:
         """Returns the records, read on a thread."""
@@ -269,6 +273,7 @@ class RocksStore:
         if self._writer.closed:
             return
         await self._writer.close()
+        self._may_exist = _refuse_peek
         self._watch.cancel()
         if self._maintenance:
             self._database.cancel_all_background(False)
@@ -361,3 +366,8 @@ class RocksStore:
         with suppress(Broken):
             async with self._compacting:
                 await self._maintain("compaction", partial(self._compact, BottommostLevelCompaction.skip()))
+
+
+def _refuse_peek(key: bytes, fetch: bool) -> bool:
+    """Answers a peek after closing."""
+    raise Broken("storage_closed", "The store is closed.")
