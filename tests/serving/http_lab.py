@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import uvloop
 from prometheus_client import CollectorRegistry
-from serving.memory_service import MemoryService, SystemClock
 
 from corecache.config import Config, Http, Limits
 from corecache.serving.http.server import HttpServer
+from serving.memory_service import MemoryService, SystemClock
 
 PATIENCE_SECONDS = 20.0
 
@@ -104,7 +104,7 @@ class Lab:
     async def until(self, holds: Callable[[], bool]) -> None:
         """Waits until a condition holds."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not holds():
+            while not holds():  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
 
     def close(self) -> None:

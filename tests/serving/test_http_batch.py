@@ -8,9 +8,9 @@ from typing import Any
 import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving.http_lab import Answer, Lab, config_of, served, with_lab
 
 from corecache.errors import NotDone, OutcomeUnknown
+from serving.http_lab import Answer, Lab, config_of, served, with_lab
 
 
 async def batch(lab: Lab, *operations: dict[str, Any], atomic: bool = False) -> Answer:

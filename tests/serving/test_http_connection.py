@@ -1,10 +1,12 @@
 """A connection keeps order, keeps its bounds, and gives the same answers however its bytes arrive."""
 
 import asyncio
+from itertools import pairwise
 
 import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from serving.http_lab import Lab, config_of, request, served, with_lab
 
 CONVERSATION = (
@@ -28,7 +30,7 @@ async def converse(lab: Lab, cuts: list[int]) -> list[tuple[int, bytes]]:
     """Sends the conversation in pieces and returns what came back, without times."""
     wire = await lab.connect()
     places = [0, *sorted(cuts), len(CONVERSATION)]
-    for begin, end in zip(places, places[1:], strict=False):
+    for begin, end in pairwise(places):
         await wire.send(CONVERSATION[begin:end])
         await asyncio.sleep(0)
     answers = [await wire.answer() for _ in STATUSES]
@@ -159,7 +161,7 @@ async def test_a_write_is_executed_though_its_client_has_left(lab: Lab) -> None:
     await wire.send(request("PUT", "/v1/kv/a", b"1"))
     await lab.until(lambda: lab.service.begun == 1)
     wire.writer.transport.abort()
-    await lab.until(lambda: not lab.server.state.open)
     lab.service.gate.set()
     await lab.until(lambda: b"a" in lab.service.records)
+    await lab.until(lambda: not lab.server.state.open)
     assert (await lab.ask("GET", "/v1/kv/a")).headers["etag"] == '"1"'

@@ -6,9 +6,9 @@ from urllib.parse import quote_from_bytes
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving.http_lab import Lab, config_of, request, served, with_lab
 
 from corecache.errors import Broken, CallerFault, NotDone, OutcomeUnknown
+from serving.http_lab import Lab, config_of, request, served, with_lab
 
 
 @served()

@@ -8,10 +8,10 @@ from urllib.parse import quote_from_bytes
 import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving.http_lab import Lab, config_of, served, with_lab
 
 from corecache.identity import Timestamp, Version
 from corecache.operations import Record
+from serving.http_lab import Lab, config_of, served, with_lab
 
 
 def octets(item: dict[str, Any], name: str) -> bytes:

@@ -6,12 +6,12 @@ import time
 
 import pytest
 from prometheus_client import CollectorRegistry
-from serving.http_lab import Lab, config_of, request, served
-from serving.memory_service import MemoryService, SystemClock
 
 from corecache.config import Config
 from corecache.errors import CallerFault
 from corecache.serving.http.server import HttpServer
+from serving.http_lab import Lab, config_of, request, served
+from serving.memory_service import MemoryService, SystemClock
 
 
 async def start(config: Config) -> tuple[HttpServer, int]:

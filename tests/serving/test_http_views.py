@@ -1,8 +1,7 @@
 """What operators look at says what the node says."""
 
-from serving.http_lab import Lab, served
-
 from corecache import __version__
+from serving.http_lab import Lab, served
 
 
 @served()

@@ -5,7 +5,9 @@ logged with its traceback and becomes `internal`. Paths are matched exactly as t
 or redirected: a key may hold `//` and `..`.
 """
 
+from collections.abc import Coroutine
 from time import perf_counter_ns
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -47,12 +49,11 @@ class App:
         ]
         self._router = Router(routes, redirect_slashes=False, default=_nothing_here)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Answers one request."""
         if scope["raw_path"].startswith(PREFIX):
-            await self._key_value(scope, receive, send)
-        else:
-            await self._answer_route(scope, receive, send)
+            return self._key_value(scope, receive, send)
+        return self._answer_route(scope, receive, send)
 
     async def _answer_route(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_ns = perf_counter_ns()

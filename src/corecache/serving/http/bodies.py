@@ -26,7 +26,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 FREE_BYTES = 64 * 1024
 
 
-class Disconnected(Exception):  # noqa: N818
+class Disconnected(Exception):
     """The client went away before its request was complete: no error, there is only nobody left to answer."""
 
 

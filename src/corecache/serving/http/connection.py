@@ -16,7 +16,7 @@ A request's target is taken apart here as bytes: all before the first `?` is the
 `path` stays percent-encoded, as `raw_path` is: a path of this interface is matched as it is written.
 """
 
-from asyncio import AbstractEventLoop, BaseTransport
+from asyncio import AbstractEventLoop, BaseTransport, Task
 from collections import deque
 
 import httptools
@@ -45,7 +45,8 @@ class Connection(HttpToolsProtocol):
     """One client's connection.
 
     `_running` is the exchange that is being answered, `_waiting` are those behind it, `_latest` is the one that the
-    parser saw last. `_held` is what came too early to be parsed. `_since` is when `_phase` last moved.
+    parser saw last; `task` answers, or was the last to. `_held` is what came too early to be parsed. `_since` is when
+    `_phase` last moved.
     """
 
     def __init__(self, config: uvicorn.Config, state: SharedState, loop: AbstractEventLoop) -> None:
@@ -61,6 +62,7 @@ class Connection(HttpToolsProtocol):
         self._body_left: int | None = 0
         self._held = b""
         self._running: Exchange | None = None
+        self.task: Task[None] | None = None
         self._waiting: deque[Exchange] = deque()
         self._latest: Exchange | None = None
         self._last_words: CoreCacheError | None = None
@@ -104,8 +106,11 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tells all who wait for the client that it is gone."""
         super().connection_lost(exc)
-        if self._running is not None:
+        if self._running is not None and self.task is not None:
             self._running.disconnect()
+            # Until here the connection has kept the task alive.
+            self.tasks.add(self.task)
+            self.task.add_done_callback(self.tasks.discard)
         self._waiting.clear()
         self._held = b""
         self._closing = True
@@ -322,9 +327,7 @@ class Connection(HttpToolsProtocol):
 
     def _start(self, exchange: Exchange) -> None:
         self._running = exchange
-        task = self.loop.create_task(exchange.run(self.app))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.task = self.loop.create_task(exchange.run(self.app))
 
     def _rest(self) -> None:
         """Decides what a connection does that has nothing to answer."""

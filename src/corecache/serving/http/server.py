@@ -93,11 +93,13 @@ class HttpServer:
         if state.open or state.closing:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(state.all_closed), timeout_ms / 1000)
-        for connection in [*state.open, *state.closing]:
+        remaining = [*state.open, *state.closing]
+        for connection in remaining:
             connection.transport.abort()
-        for task in [*state.tasks, sweeper]:
+        tasks = {sweeper, *state.tasks, *(connection.task for connection in remaining if connection.task is not None)}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*state.tasks, sweeper, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
 
 
