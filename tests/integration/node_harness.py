@@ -98,7 +98,12 @@ class Shim:
         control.write_bytes(bytes(self._FORM.size))
         with control.open("r+b") as file:
             self._shared = mmap.mmap(file.fileno(), self._FORM.size)
-        self.environment = {"LD_PRELOAD": str(library), "FAULT_SHIM_CONTROL": str(control)}
+        self._synced = control.with_name("shim.synced")
+        self.environment = {
+            "LD_PRELOAD": str(library),
+            "FAULT_SHIM_CONTROL": str(control),
+            "FAULT_SHIM_SYNCED": str(self._synced),
+        }
 
     def fail(self, calls: int, error: int, part: str, skip: int = 0, times: int = -1) -> None:
         """Lets calls on files whose path contains `part` fail with `error`, all or some (see shim/faults.c)."""
@@ -106,13 +111,32 @@ class Shim:
         self._shared[:] = self._FORM.pack(0, calls, error, skip, times, 0, part.encode())
         self._shared[:4] = struct.pack("=i", 1)
 
-    def hold(self, calls: int, part: str, times: int = -1) -> None:
+    def hold(self, calls: int, part: str, skip: int = 0) -> None:
         """Lets such calls wait until `disarm`."""
-        self.fail(calls, 0, part, times=times)
+        self.fail(calls, 0, part, skip)
 
     def disarm(self) -> None:
         """Lets all calls pass, and those that wait go on."""
         self._shared[:4] = bytes(4)
+
+    def cut_power(self, data_dir: Path) -> int:
+        """Takes away what no sync had covered when the node was killed; returns how many bytes that were.
+
+        Only what was added to files is taken, not that they were made, renamed or removed. RocksDB's diary and the lock
+        are left alone.
+        """
+        lengths: dict[int, int] = {}
+        for line in self._synced.read_text().splitlines():
+            inode, length = map(int, line.split())
+            lengths[inode] = length
+        lost_bytes = 0
+        for path in data_dir.rglob("*"):
+            if path.is_file() and path.name != "lock" and not path.name.startswith("LOG"):
+                present = path.stat()
+                kept = min(present.st_size, lengths.get(present.st_ino, 0))
+                lost_bytes += present.st_size - kept
+                os.truncate(path, kept)
+        return lost_bytes
 
     @property
     def hits(self) -> int:

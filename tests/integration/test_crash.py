@@ -20,10 +20,11 @@ from urllib.parse import quote
 
 import pytest
 
-from integration.node_harness import Answer, Node, key_target
+from integration.node_harness import Answer, Node, Shim, key_target
 from integration.raw_http import Connection
 
 KILLS = 26
+POWER_CUTS = 15
 OWNERS = 14
 LEDGER_CLIENTS = 4
 KEYS_PER_OWNER = 5
@@ -263,28 +264,34 @@ async def lost_connections_are_no_error(work: asyncio.Task[None]) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_sigkill_at_random_moments_loses_nothing_acknowledged(new_node: Callable[..., Node], seed: int) -> None:
     """Each start after a kill finds all that was acknowledged, and of the rest a prefix, each write whole."""
-    asyncio.run(crashes(new_node(settings=SETTINGS), random.Random(seed), seed))
+    asyncio.run(crashes(new_node(settings=SETTINGS), random.Random(seed), seed, KILLS))
 
 
-async def crashes(node: Node, dice: random.Random, seed: int) -> None:
-    """Starts, loads and kills a node again and again, checking after each start."""
+def test_a_power_cut_loses_nothing_acknowledged(new_node: Callable[..., Node], shim: Shim) -> None:
+    """The same when each kill also takes away whatever had been written and not yet synced."""
+    asyncio.run(crashes(new_node(settings=SETTINGS, shim=shim), random.Random(3), 3, POWER_CUTS))
+
+
+async def crashes(node: Node, dice: random.Random, seed: int, kills: int) -> None:
+    """Starts, loads and kills a node again and again, checking after each start. With a shim, kills are power cuts."""
     sys.stdout.write(f"seed {seed}\n")
     tags = owner_tags()
     owners = [Owner(next(tags), random.Random(dice.random())) for _ in range(OWNERS)]
     ledger = Ledger()
-    kills = 0
     prefix = f"{LEDGER_TAG}/none/"
-    while kills < KILLS:
+    lost_bytes = 0
+    for kill in range(kills):
         await asyncio.to_thread(node.spawn)
         if dice.random() < 0.2:
             await asyncio.sleep(dice.uniform(0, 0.6))
         else:
             await asyncio.to_thread(node.await_ready)
             await check(node, owners, ledger, prefix)
-            prefix = f"{LEDGER_TAG}/{kills:03}/"
+            prefix = f"{LEDGER_TAG}/{kill:03}/"
             await load(node, owners, ledger, prefix, dice)
         await asyncio.to_thread(node.kill)
-        kills += 1
+        if node.shim is not None:
+            lost_bytes += node.shim.cut_power(node.data_dir)
     await asyncio.to_thread(node.start)
     await check(node, owners, ledger, prefix)
     await asyncio.to_thread(node.stop)
@@ -293,7 +300,8 @@ async def crashes(node: Node, dice: random.Random, seed: int) -> None:
     connection = Connection(node.port)
     await ledger.check_all(connection)
     connection.close()
-    sys.stdout.write(f"{kills} kills; ledger: {ledger}\n")
+    sys.stdout.write(f"{kills} kills; ledger: {ledger}; {lost_bytes} bytes were lost with the power\n")
+    assert node.shim is None or lost_bytes > 0, "nothing was ever written ahead of a sync: the power cuts were none"
 
 
 async def check(node: Node, owners: list[Owner], ledger: Ledger, prefix: str) -> None:

@@ -169,6 +169,26 @@ def test_a_proposal_that_fails_once_is_made_again(new_node: Callable[..., Node],
     assert node.put(b"key-7", b"anew").status == 204
 
 
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_a_power_cut_in_the_middle_of_a_start_is_survived(new_node: Callable[..., Node], shim: Shim, step: int) -> None:
+    """Whether it hits while views are read, the incarnation registered or epochs proposed: the next start works.
+
+    It counts one more: an incarnation under which something may have been said is never given out again.
+    """
+    node = new_node(shim=shim)
+    loaded(node)
+    shim.hold(Shim.SYNC, "coordinator.json", skip=step)
+    node.spawn()
+    shim.await_hit()
+    node.kill()
+    shim.disarm()
+    shim.cut_power(node.data_dir)
+    node.start()
+    (known,) = node.ask("GET", "/v1/cluster").json["nodes"]
+    assert known["incarnation"] == 3
+    assert [node.value(b"key-%d" % number) for number in range(200)] == [b"value %d " % n * 10 for n in range(200)]
+
+
 def test_a_second_process_on_the_directory_is_refused(new_node: Callable[..., Node]) -> None:
     """It says that the directory is in use, and the first goes on undisturbed."""
     first = new_node("first").start()

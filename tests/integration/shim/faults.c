@@ -6,7 +6,10 @@
  * pass; the next `times` (-1: all) fail with `error`, or, if that is 0, wait until the control is disarmed; the rest
  * pass. `hits` counts the calls that failed or waited, so that a test can wait for that.
  *
- * It decides nothing else, and a process without the variable behaves as if it were not there.
+ * FAULT_SHIM_SYNCED names a file to which every sync that succeeded adds a line: the file's inode, and how long it was
+ * when the sync began. What a power cut would have taken away is what lies beyond.
+ *
+ * A process without these variables behaves as if the library were not there.
  */
 
 #define _GNU_SOURCE
@@ -17,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -28,9 +32,13 @@ struct control {
 };
 
 static struct control *control;
+static int synced = -1;
 
-__attribute__((constructor)) static void map_control(void)
+__attribute__((constructor)) static void set_up(void)
 {
+    const char *journal = getenv("FAULT_SHIM_SYNCED");
+    if (journal)
+        synced = open(journal, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     const char *path = getenv("FAULT_SHIM_CONTROL");
     int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (file < 0)
@@ -84,14 +92,25 @@ static int faulty(int file, int kind)
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
+static int syncing(int file, int (*sync)(int))
+{
+    struct stat before;
+    int known = synced >= 0 && fstat(file, &before) == 0 && S_ISREG(before.st_mode);
+    if (faulty(file, SYNC) || sync(file) != 0)
+        return -1;
+    if (known)
+        dprintf(synced, "%lu %ld\n", (unsigned long)before.st_ino, (long)before.st_size);
+    return 0;
+}
+
 int fsync(int file)
 {
-    return faulty(file, SYNC) ? -1 : REAL(fsync)(file);
+    return syncing(file, REAL(fsync));
 }
 
 int fdatasync(int file)
 {
-    return faulty(file, SYNC) ? -1 : REAL(fdatasync)(file);
+    return syncing(file, REAL(fdatasync));
 }
 
 ssize_t write(int file, const void *bytes, size_t length)
