@@ -24,7 +24,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from corecache.errors import CallerFault, CoreCacheError, NotDone
+from corecache.errors import CallerFault, CoreCacheError
 from corecache.identity import Milliseconds
 from corecache.serving.http import problems
 from corecache.serving.http.bodies import FREE_BYTES, Scope
@@ -79,9 +79,7 @@ class Connection(HttpToolsProtocol):
         count, limit = len(self.state.open), self._limits.connections_max
         super().connection_made(transport)  # type: ignore[arg-type]
         if count >= limit:
-            self._say(
-                NotDone("too_many_connections", f"The node has all the connections it takes ({limit:,}); try later.")
-            )
+            self._say(problems.too_many_connections(limit))
             if len(self.state.closing) > limit:
                 self.transport.abort()
         elif self.state.draining:
@@ -152,7 +150,7 @@ class Connection(HttpToolsProtocol):
         if version not in ("1.1", "1.0"):
             raise CallerFault("bad_request", f"HTTP/{version} is not spoken here; use HTTP/1.1.")
         if self._split and self._header_bytes() > self._limits.header_bytes_max:
-            raise self._headers_too_large()
+            raise problems.headers_too_large(self._limits.header_bytes_max)
         method = self.parser.get_method().decode("ascii")
         path, _, query = self.url.partition(b"?")
         if not path.startswith(b"/"):
@@ -268,10 +266,10 @@ class Connection(HttpToolsProtocol):
             self._since = now
         elif self._phase == _HEADERS:
             if waited_ms > limits.header_timeout_ms:
-                self._refuse(_too_slow("The headers were not complete", limits.header_timeout_ms))
+                self._refuse(problems.request_too_slow("The headers were not complete", limits.header_timeout_ms))
         elif self._phase == _BODY:
             if waited_ms > limits.body_timeout_ms:
-                self._refuse(_too_slow("Nothing came of the body", limits.body_timeout_ms))
+                self._refuse(problems.request_too_slow("Nothing came of the body", limits.body_timeout_ms))
         elif self._running is None and waited_ms > limits.idle_timeout_ms:
             self._close(linger=False)
 
@@ -298,7 +296,7 @@ class Connection(HttpToolsProtocol):
             return
         self._endless_bytes += len(data)
         if self._endless_bytes > self._limits.header_bytes_max:
-            self._refuse(self._headers_too_large())
+            self._refuse(problems.headers_too_large(self._limits.header_bytes_max))
 
     def _parse_body_after_upgrade(self) -> None:
         """Goes on with a new parser, told that it is at the body: the old one takes that for another protocol's."""
@@ -353,9 +351,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse_if_cut(self) -> None:
         if self._phase != _IDLE and not self._held:
-            self._refuse(
-                CallerFault("body_cut_short", "The request ended before all of it had come; nothing was stored.")
-            )
+            self._refuse(problems.body_cut_short())
 
     def _say(self, error: CoreCacheError) -> None:
         """Answers with an error outside of any exchange, and closes."""
@@ -380,12 +376,6 @@ class Connection(HttpToolsProtocol):
     def _header_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
-    def _headers_too_large(self) -> CallerFault:
-        return CallerFault(
-            "headers_too_large",
-            f"Request line and headers exceed {self._limits.header_bytes_max:,} bytes (http.header_bytes_max).",
-        )
-
 
 def _path_of(target: bytes) -> bytes:
     """Returns the path of a target in absolute form (`http://host/path`); any other is returned as it is."""
@@ -394,10 +384,6 @@ def _path_of(target: bytes) -> bytes:
         return target
     path = target.find(b"/", authority + 3)
     return target[path:] if path >= 0 else b"/"
-
-
-def _too_slow(what: str, limit_ms: int) -> CallerFault:
-    return CallerFault("request_too_slow", f"{what} within {limit_ms:,} ms; nothing was stored. Send it again, faster.")
 
 
 def _error_of(error: httptools.HttpParserError) -> CoreCacheError:

@@ -102,6 +102,28 @@ def path_unknown() -> CallerFault:
     )
 
 
+def too_many_connections(limit: int) -> NotDone:
+    """Returns the error of a connection beyond the limit."""
+    return NotDone("too_many_connections", f"The node has all the connections it takes ({limit:,}); try later.")
+
+
+def headers_too_large(limit_bytes: int) -> CallerFault:
+    """Returns the error of headers, trailers or chunk extensions beyond the limit."""
+    return CallerFault(
+        "headers_too_large", f"Request line and headers exceed {limit_bytes:,} bytes (http.header_bytes_max)."
+    )
+
+
+def request_too_slow(what: str, limit_ms: int) -> CallerFault:
+    """Returns the error of a request of which something did not come in time; `what` says which."""
+    return CallerFault("request_too_slow", f"{what} within {limit_ms:,} ms; nothing was stored. Send it again, faster.")
+
+
+def body_cut_short() -> CallerFault:
+    """Returns the error of a request whose client has said its last in the middle of it."""
+    return CallerFault("body_cut_short", "The request ended before all of it had come; nothing was stored.")
+
+
 def internal() -> Broken:
     """Returns the error that stands for an exception nobody expected; the log has its traceback."""
     return Broken(
