@@ -1,11 +1,12 @@
 """Decides whether a history of concurrent operations on one key is linearizable, after Wing and Gong.
 
-A history is linearizable if its operations can be put in one order, in which each keeps what real time says (an operation
-that was answered before another was asked for comes before it) and each answer is the one that a single register with
-versions gives. An operation that was never answered may stand anywhere after its question, and may have done nothing.
+A history is linearizable if its operations can be put in one order, in which each keeps what real time says (an
+operation that was answered before another was asked for comes before it) and each answer is the one that a single
+register with versions gives. An operation that was never answered may stand anywhere after its question, and may have
+done nothing.
 
-The search goes depth first. It remembers, as Lowe proposed, which sets of operations it has tried in which state, so that
-a few clients with some hundred operations take milliseconds. It returns an order, which is the proof, or None.
+The search goes depth first. It remembers, as Lowe proposed, which sets of operations it has tried in which state, so
+that a few clients with some hundred operations take milliseconds. It returns an order, which is the proof, or None.
 """
 
 import math

@@ -392,6 +392,16 @@ def octets_of(item: Mapping[str, Any], name: str) -> bytes:
     return octets
 
 
+def test_a_read_never_says_that_a_write_may_have_happened(node: Node) -> None:
+    """A deadline that passes while a read removes an expired record is "not done": who reads has nothing to doubt."""
+    for number in range(50):
+        key = b"soon gone/%d" % number
+        assert node.put(key, b"", query="?ttl=0.001").status == 204
+        assert node.get(key, X_CoreCache_Timeout="1").status in (200, 404, 503)
+        listed = node.ask("GET", f"/v1/kv?prefix={quote(key, safe='')}", headers={"X-CoreCache-Timeout": "1"})
+        assert listed.status in (200, 503)
+
+
 def test_a_node_is_a_dict_with_versions_and_expiry(node: Node) -> None:
     """Whatever steps are taken, every answer is the one that the dict would give."""
 
