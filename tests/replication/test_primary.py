@@ -1,7 +1,7 @@
 """What a primary of a view of one member does, rule by rule."""
 
 from corecache.errors import NotDone, OutcomeUnknown
-from corecache.identity import Epoch, Incarnation, Lineage, Member, NodeId, ReplicaId, Timestamp, Version
+from corecache.identity import Epoch, Incarnation, Lineage, Member, Milliseconds, NodeId, ReplicaId, Timestamp, Version
 from corecache.operations import (
     Absent,
     ConditionFailed,
@@ -322,3 +322,18 @@ def test_an_older_incarnation_yields_to_a_newer_one() -> None:
     assert not any(isinstance(action, actions.ProposeView) for action in begun)
     assert isinstance(talk.results[put], OutcomeUnknown)
     assert not talk.serves()
+
+
+def test_a_proposal_that_came_to_nothing_is_made_again_on_the_version_that_stands() -> None:
+    """R18: a lost answer is settled by a compare-and-set of one's own on the version read again."""
+    serving_before = serving()
+    talk = Conversation(serving_before.disk)
+    stands = talk.disk.confirmed
+    first = talk.replica.handle(events.ViewChanged(stands), Milliseconds(0))
+    again = talk.replica.handle(events.ViewRefused(stands), Milliseconds(0))
+
+    assert first == again
+    assert isinstance(again[0], actions.ProposeView)
+    talk.feed(events.ViewRefused(stands))
+    talk.finish()
+    assert talk.serves()

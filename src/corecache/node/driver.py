@@ -26,6 +26,7 @@ from corecache.errors import Broken, CoreCacheError, NotDone, OutcomeUnknown
 from corecache.identity import PartitionId, Sequence
 from corecache.node.requests import Admission, ClientRequest
 from corecache.operations import Record
+from corecache.placement.view import VersionedView
 from corecache.ports import Clock, Coordinator, Store, Uncached
 from corecache.replication import actions, events
 from corecache.replication.log import Entry
@@ -33,7 +34,7 @@ from corecache.replication.recovered import ReplicaFacts
 from corecache.replication.replica import Replica
 
 _OVERDUE_CHECK_SECONDS = 0.1
-_PROPOSAL_RETRY_SECONDS = 0.5
+_VIEW_RETRY_SECONDS = 0.5
 
 log = structlog.get_logger("corecache.node")
 
@@ -269,17 +270,24 @@ class Driver:
         self._spawn(self._propose(partition, action))
 
     async def _propose(self, partition: PartitionId, action: actions.ProposeView) -> None:
-        accepted = None
         try:
             accepted = await self._coordinator.propose(partition, action.view, action.expected)
         except (NotDone, OutcomeUnknown) as error:
-            # Its own success is possible too: only reading again can tell (R18).
-            log.warning("a view change was not settled; reading again", partition=partition, reason=error.message)
-            await asyncio.sleep(_PROPOSAL_RETRY_SECONDS)
+            # Its own success is possible too: only reading can tell (R18).
+            log.warning("a view change is not settled", partition=partition, reason=error.message)
+            accepted = None
         if accepted is not None:
             self.deliver(partition, events.ViewChanged(accepted))
         else:
-            self.deliver(partition, events.ViewRefused((await self._coordinator.views())[partition]))
+            self.deliver(partition, events.ViewRefused(await self._read_view(partition)))
+
+    async def _read_view(self, partition: PartitionId) -> VersionedView:
+        while True:
+            try:
+                return (await self._coordinator.views())[partition]
+            except (NotDone, OutcomeUnknown) as error:
+                log.warning("a view can't be read; trying again", partition=partition, reason=error.message)
+                await asyncio.sleep(_VIEW_RETRY_SECONDS)
 
     def _begin_step_down(self, partition: PartitionId, action: actions.StepDown) -> None:
         log.warning("stepped down as primary", partition=partition, reason=action.reason)

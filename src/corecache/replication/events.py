@@ -35,7 +35,7 @@ class ViewChanged(msgspec.Struct):
 
 
 class ViewRefused(msgspec.Struct):
-    """One's own proposal lost against this view."""
+    """One's own proposal was not accepted, or its answer was lost, and this view stands."""
 
     current: VersionedView
 

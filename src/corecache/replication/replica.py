@@ -140,8 +140,14 @@ class Replica:
         ]
 
     def _on_view_refused(self, event: ViewRefused, now: Milliseconds) -> list[Action]:
-        # The view that won says what to do next; to propose again blindly would be a guess (R18).
-        return self._on_view_changed(ViewChanged(event.current), now)
+        current = event.current
+        if self.confirmed is None or current.version > self.confirmed.version:
+            return self._on_view_changed(ViewChanged(current), now)
+        # The same view stands as before the proposal, which therefore came to nothing, or may yet win. To propose again
+        # on this very version settles it: of the two, the coordinator accepts one (R18).
+        if current.view.primary == self.member and current.view.incarnation < self.incarnation:
+            return self._lead_again(current.view, current.version)
+        return []
 
     def _on_saved(self, event: Saved, now: Milliseconds) -> list[Action]:
         view = self.confirmed.view if self.confirmed is not None else None

@@ -80,7 +80,9 @@ class RocksStore:
         self._readers = Threads("corecache-read", _READERS)
         self._compacting = asyncio.Lock()
         self._maintenance: set[asyncio.Task[object]] = set()
-        self._watch = space.Watch(directory.path, config.storage, room, self._tombstones, self._reclaim)
+        self._watch = space.Watch(
+            directory.path, config.storage, room, lambda: self._writer.written_bytes, self._tombstones, self._reclaim
+        )
 
     @classmethod
     async def open(cls, directory: DataDirectory, config: Config) -> "RocksStore":
@@ -266,7 +268,7 @@ class RocksStore:
 
     def accepts_puts(self) -> bool:
         """Says whether there is room, as of the last look."""
-        return self._watch.space.accepts_puts
+        return self._watch.accepts_puts()
 
     async def close(self) -> None:
         """Finishes what was begun, flushes, and gives the directory up."""

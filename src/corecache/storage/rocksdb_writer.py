@@ -23,13 +23,14 @@ _DELAY_MAX_S: Final = 1.0
 
 
 class Writer:
-    """Writes to a database, until it fails or is closed."""
+    """Writes to a database, until it fails or is closed. `written_bytes` counts what it has written since."""
 
     def __init__(self, database: Rdict, path: Path) -> None:
         """Takes an open database and the data directory's path, for the sentences."""
         self.turn = asyncio.Lock()
         self.failure: str | None = None
         self.closed = False
+        self.written_bytes = 0
         self._database = database
         self._path = path
         self._syncer = Syncer(partial(database.flush_wal, True))
@@ -53,6 +54,7 @@ class Writer:
                 if "Write stall" not in str(error):
                     raise self.failed("write", error) from error
             else:
+                self.written_bytes += size_bytes
                 return
             await asyncio.sleep(max(wait_s, self._delay_s(size_bytes)))
             wait_s = min(wait_s * 2, _RETRY_MAX_S)

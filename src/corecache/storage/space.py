@@ -5,6 +5,7 @@ than the reserve left. Deletes, the log of what is under way and the compaction 
 Rule 2: puts come in again by themselves. While they are refused, tombstones are brought together with what they delete,
 which would else happen only when the tree grows; and that rests for a multiple of the time it takes, so that a full
 disk does not mean endless compaction.
+Rule 3: between two looks, what is written counts at once: a fast client does not get past the reserve.
 """
 
 import asyncio
@@ -30,7 +31,13 @@ class Space(msgspec.Struct, frozen=True):
     used_bytes: int
     budget_bytes: int
     free_bytes: int
-    accepts_puts: bool
+    spare_bytes: int
+    """What puts may still take before only the reserve is left; negative when that has begun."""
+
+    @property
+    def accepts_puts(self) -> bool:
+        """Says whether there was room for puts."""
+        return self.spare_bytes > 0
 
 
 def look(directory: Path, storage: Storage) -> Space:
@@ -39,8 +46,7 @@ def look(directory: Path, storage: Storage) -> Space:
     system = os.statvfs(directory)
     free = system.f_bavail * system.f_frsize
     budget = storage.disk_bytes or used + free
-    reserve = storage.disk_reserve_bytes
-    return Space(used, budget, free, used + reserve <= budget and free >= reserve)
+    return Space(used, budget, free, min(budget - used, free) - storage.disk_reserve_bytes)
 
 
 def refuse_small_budget(storage: Storage) -> None:
@@ -61,16 +67,27 @@ class Watch:
         directory: Path,
         storage: Storage,
         first: Space,
+        written_bytes: Callable[[], int],
         tombstones: Callable[[], int],
         reclaim: Callable[[], Awaitable[None]],
     ) -> None:
-        """Starts with a first look. `tombstones` counts them and may block; `reclaim` makes room, and never raises."""
+        """Starts with a first look.
+
+        `written_bytes` counts all that was ever written; `tombstones` counts those that stand, and may block;
+        `reclaim` makes room, and never raises.
+        """
         self.space = first
+        self._written_bytes = written_bytes
+        self._written_before = written_bytes()
         self._look = partial(look, directory, storage)
         self._tombstones = tombstones
         self._reclaim = reclaim
         self._thread = Threads("corecache-space", 1)
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def accepts_puts(self) -> bool:
+        """Says whether there is room for puts, as of the last look and what was written since."""
+        return self.space.spare_bytes > self._written_bytes() - self._written_before
 
     def cancel(self) -> None:
         """Begins no more looks."""
@@ -85,11 +102,14 @@ class Watch:
         merged, rested = -1, loop.time()
         while True:
             await asyncio.sleep(_LOOK_INTERVAL_S)
+            # Before the look: what is written during it may count twice, until the next one, and never not at all.
+            written_before = self._written_bytes()
             try:
                 self.space = await self._thread.run(self._look)
             except OSError:
                 # Room that can't be measured is not given away.
-                self.space = msgspec.structs.replace(self.space, accepts_puts=False)
+                self.space = msgspec.structs.replace(self.space, spare_bytes=-1)
+            self._written_before = written_before
             if self.space.accepts_puts:
                 merged = -1
             elif loop.time() >= rested and await self._thread.run(self._tombstones) > merged:

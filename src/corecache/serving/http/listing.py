@@ -23,6 +23,7 @@ from corecache.serving.http import parameters
 from corecache.serving.http.bodies import Budget, JsonAnswer, Scope
 
 ITEMS_DEFAULT = 100
+LIMIT_MAX = 1_000_000_000
 
 _PARAMETERS = frozenset(("prefix", "start", "end", "limit", "cursor", "keys_only"))
 _encoder = msgspec.json.Encoder()
@@ -107,7 +108,8 @@ def range_of(raw_query: bytes, items_max: int) -> Range:
             end = beyond if end is None else min(end, beyond)
     limit = min(ITEMS_DEFAULT, items_max)
     if "limit" in query:
-        limit = parameters.number_of(query["limit"], "limit", items_max)
+        # More than a page holds is no mistake: the cursor says that there is more, here as when bytes fill the page.
+        limit = min(parameters.number_of(query["limit"], "limit", LIMIT_MAX), items_max)
     keys_only = "keys_only" in query and parameters.flag_of(query["keys_only"], "keys_only")
     if "cursor" in query:
         resume = parameters.resume_of(query["cursor"])

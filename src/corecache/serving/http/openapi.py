@@ -16,7 +16,7 @@ from corecache import __version__
 from corecache.config import Config
 from corecache.reports import ClusterReport, NodeReport, PartitionReport, StorageReport
 from corecache.serving.http.batch_operations import BatchAnswer, BatchRequest
-from corecache.serving.http.listing import ListedPage
+from corecache.serving.http.listing import LIMIT_MAX, ListedPage
 from corecache.serving.http.problems import Problem
 
 Json: TypeAlias = dict[str, Any]
@@ -197,7 +197,7 @@ def _key(config: Config) -> Json:
 
 def _list(config: Config) -> Json:
     octets = {"type": "string"}
-    limit = {"type": "integer", "minimum": 1, "maximum": config.limits.page_items_max}
+    limit = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}
     return {
         "operationId": "list",
         "summary": "List records in byte order, a page at a time.",
@@ -205,7 +205,7 @@ def _list(config: Config) -> Json:
             _parameter("query", "prefix", "Only keys that begin with these bytes, percent-encoded.", octets),
             _parameter("query", "start", "Only keys from this one on.", octets),
             _parameter("query", "end", "Only keys before this one.", octets),
-            _parameter("query", "limit", "How many at the most.", limit),
+            _parameter("query", "limit", f"At most so many; a page holds {config.limits.page_items_max:,}.", limit),
             _parameter(
                 "query",
                 "cursor",
