@@ -276,3 +276,24 @@ def test_any_number_of_partitions_serves(partitions: int) -> None:
         assert sum(part.last_slot - part.first_slot + 1 for part in report.partitions) == 16_384
 
     run(test, partitions=partitions)
+
+
+def test_a_read_of_an_expired_record_is_never_told_that_a_write_may_have_happened() -> None:
+    """The removal that a read waits for is not the reader's: at the deadline he is told to read again."""
+
+    async def test(at: Running) -> None:
+        await at.node.write((Put(b"k", b"v", ttl_ms=100),), at.deadline())
+        at.clock.date += 100
+        at.store.gate.clear()
+        reads = [
+            asyncio.create_task(at.node.get(b"k", at.deadline(1000))),
+            asyncio.create_task(at.node.scan(b"", None, 10, at.deadline(1000))),
+        ]
+        await asyncio.sleep(0.01)
+        at.clock.steady += 1000
+        for read in reads:
+            with pytest.raises(NotDone):
+                await read
+        at.store.gate.set()
+
+    run(test)

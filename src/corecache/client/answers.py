@@ -84,7 +84,7 @@ def problem(answer: Answer) -> Problem | None:
         return None
     try:
         return msgspec.json.decode(answer.body, type=Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -130,7 +130,10 @@ def page(answer: Answer) -> Page:
     listing = _json(answer, dict[str, Any])
     try:
         items = tuple((_bytes(item, "key"), _record(item)) for item in listing["items"])
-        return Page(items, listing.get("cursor"))
+        cursor = listing["cursor"]
+        if cursor is not None and not isinstance(cursor, str):
+            raise TypeError("a cursor is text")
+        return Page(items, cursor)
     except (KeyError, TypeError, ValueError) as error:
         raise _misunderstood(answer) from error
 
@@ -226,7 +229,7 @@ def _json(answer: Answer, shape: type[Shape]) -> Shape:
         raise fault(answer)
     try:
         return msgspec.json.decode(answer.body, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _misunderstood(answer) from error
 
 

@@ -194,7 +194,7 @@ def _read(path: Path) -> Ledger | None:
         document = msgspec.json.decode(text, type=_Document)
     except msgspec.ValidationError as error:
         raise CallerFault("coordinator_foreign", _foreign(path)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Broken("coordinator_damaged", _damaged(path, str(error))) from error
     if document.format != FORMAT:
         raise CallerFault("coordinator_foreign", _foreign(path))
@@ -208,7 +208,7 @@ def _read(path: Path) -> Ledger | None:
         if _checksum(document.ledger) != document.checksum:
             raise Broken("coordinator_damaged", _damaged(path, "its checksum is wrong"))
         return msgspec.json.decode(document.ledger, type=Ledger)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Broken("coordinator_damaged", _damaged(path, str(error))) from error
 
 
@@ -217,6 +217,8 @@ def _foreign(path: Path) -> str:
 
 
 def _damaged(path: Path, reason: str) -> str:
+    # The reason may quote the file, and the file may hold what would move a terminal's cursor.
+    reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
     return f"{path} is damaged ({reason}): restore it, or move it away and the node makes it anew from its database"
 
 

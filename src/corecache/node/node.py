@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from corecache.config import Config
-from corecache.errors import CallerFault, CoreCacheError, NotDone
+from corecache.errors import CallerFault, CoreCacheError, NotDone, OutcomeUnknown
 from corecache.identity import Milliseconds, NodeId, PartitionId
 from corecache.identity import Sequence as LogSequence
 from corecache.node.cold_reads import ColdReads
@@ -110,13 +110,18 @@ class Node:
                 raise replica.refusal()
 
     async def _expire(self, key: bytes, record: Record, deadline: Milliseconds) -> Record | None:
-        (result,) = await self.write((Expire(key, record.version),), deadline)
+        try:
+            (result,) = await self.write((Expire(key, record.version),), deadline)
+        except OutcomeUnknown as error:
+            raise _not_removed_yet() from error
         # Somebody may have written the key anew meanwhile.
         return result.record if isinstance(result, Found) else None
 
     async def expire(self, found: Sequence[tuple[bytes, Record]], deadline: Milliseconds) -> None:
-        """Removes expired records through the log. Raises: the first error of `errors.py`, if there is one."""
+        """Removes expired records through the log. Raises: NotDone, Broken."""
         for outcome in await self.write_many([(Expire(key, record.version),) for key, record in found], deadline):
+            if isinstance(outcome, OutcomeUnknown):
+                raise _not_removed_yet()
             if isinstance(outcome, CoreCacheError):
                 raise outcome
 
@@ -208,3 +213,8 @@ class Node:
             applied=log.applied,
             lag=log.last - log.applied,
         )
+
+
+def _not_removed_yet() -> NotDone:
+    # Whoever reads has asked for no write: that one is under way on his behalf is none of his worries.
+    return NotDone("deadline_passed", "A key has expired and its removal is not through yet; read again.", 100)
