@@ -170,6 +170,14 @@ class Replication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ge=64 * KIB, le=GIB, description="A log entry takes up to this many bytes of writes that arrived together."
         ),
     ] = 8 * MIB
+    batch_requests_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="A log round takes up to this many requests, so that the event loop is not held for long.",
+        ),
+    ] = 4096
     log_retention_bytes: Annotated[
         int,
         Meta(
