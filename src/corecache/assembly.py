@@ -83,9 +83,9 @@ async def _node(config: Config, broken: asyncio.Future[str]) -> AsyncIterator[No
         stack.callback(directory.close)
         store = await RocksStore.open(directory, config)
         stack.push_async_callback(store.close)
-        facts, replicas = await restore(config, store, clock, lambda: secrets.token_hex(8))
         coordinator = await LocalCoordinator.open(directory.coordinator)
         stack.push_async_callback(coordinator.close)
+        facts, replicas = await restore(config, store, coordinator, clock, lambda: secrets.token_hex(8))
         driver = Driver(replicas, store, coordinator, clock, config.replication, broke)
         stack.push_async_callback(driver.stop)
         node = Node(config, facts.node, replicas, driver, store, clock)
@@ -102,7 +102,7 @@ async def _node(config: Config, broken: asyncio.Future[str]) -> AsyncIterator[No
             driver.deliver(partition, event)
 
         await join(facts, replicas, coordinator, node.addresses, deliver)
-        await until_ready(node.unready, _READY_TIMEOUT_MS)
+        await until_ready(node.unready, broken, _READY_TIMEOUT_MS)
         for chore in (sweep(node, store, clock, config.replication), collector.refresh()):
             stack.callback(asyncio.create_task(chore).cancel)
         # What was made so far lives as long as the process: the collector need not look at it again.

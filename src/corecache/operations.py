@@ -69,7 +69,7 @@ class Read(msgspec.Struct, gc=False):
 
 
 class Expire(msgspec.Struct, gc=False):
-    """Removes `key` if its record still has `version`: what a read or the sweeper does with an expired record."""
+    """Removes `key` if its record has expired: what a read or the sweeper does that found `version` expired."""
 
     key: bytes
     version: Version

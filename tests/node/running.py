@@ -87,14 +87,15 @@ async def running(
     coordinator = coordinator or MemoryCoordinator()
     clock = HandClock()
     ids = count(first_id)
-    facts, replicas = await restore(config, store, clock, lambda: f"id{next(ids)}")
+    facts, replicas = await restore(config, store, coordinator, clock, lambda: f"id{next(ids)}")
     broken: list[str] = []
+    never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     driver = Driver(replicas, store, coordinator, clock, config.replication, broken.append)
     node = Node(config, facts.node, replicas, driver, store, clock)
     driver.start()
     try:
         await join(facts, replicas, coordinator, {}, driver.deliver)
-        await until_ready(node.unready, 5000)
+        await until_ready(node.unready, never, 5000)
         yield Running(store, clock, node, driver, broken)
     finally:
         await driver.stop()

@@ -7,8 +7,10 @@ import pytest
 
 from corecache.coordination.memory import MemoryCoordinator
 from corecache.errors import Broken, CallerFault, CoreCacheError, NotDone, OutcomeUnknown
-from corecache.identity import Incarnation, NodeId
+from corecache.identity import Incarnation, NodeId, PartitionId
 from corecache.operations import Absent, Delete, IfAbsent, Put, Written
+from corecache.placement.slots import partition_of
+from corecache.placement.view import VersionedView, View
 from corecache.storage.memory import MemoryDisk
 from node.running import GatedStore, Running, config_of, running
 
@@ -297,3 +299,118 @@ def test_a_read_of_an_expired_record_is_never_told_that_a_write_may_have_happene
         at.store.gate.set()
 
     run(test)
+
+
+@pytest.mark.parametrize(("missed", "tries"), [(1, 1), (3, 4)])
+def test_an_old_database_beside_a_newer_coordinator_is_refused_every_time(missed: int, tries: int) -> None:
+    """R14: a refused start counts nothing, so that an old copy never comes level with what it has missed."""
+
+    async def test() -> None:
+        disk, coordinator = MemoryDisk(), MemoryCoordinator()
+        async with running(store=GatedStore(disk), coordinator=coordinator) as at:
+            await at.node.write((Put(b"k", b"old"),), at.deadline())
+        disk.crash()
+        old = list(disk.writes)
+        for _ in range(missed):
+            async with running(store=GatedStore(disk), coordinator=coordinator) as at:
+                await at.node.write((Put(b"k", b"new"),), at.deadline())
+            disk.crash()
+        disk.writes = old
+        for _ in range(tries):
+            with pytest.raises(Broken) as refused:
+                async with running(store=GatedStore(disk), coordinator=coordinator):
+                    pass
+            assert refused.value.code == "data_dir_outdated"
+            disk.crash()
+
+    asyncio.run(test())
+
+
+def test_a_busy_partition_does_not_hold_up_a_quiet_one() -> None:
+    """Whoever had a share of the last round comes last in the next one."""
+
+    async def test(at: Running) -> None:
+        keys = [b"%d" % number for number in range(1000)]
+        busy = partition_of(keys[0], 4)
+        crowd = [key for key in keys if partition_of(key, 4) == busy]
+        quiet = next(key for key in keys if partition_of(key, 4) != busy)
+        at.store.gate.clear()
+        flood = asyncio.ensure_future(at.node.write_many([(Put(key, b"v"),) for key in crowd * 4], at.deadline()))
+        await asyncio.sleep(0.01)
+        one = asyncio.ensure_future(at.node.write((Put(quiet, b"v"),), at.deadline()))
+        await asyncio.sleep(0.01)
+        at.store.rounds.clear()
+        at.store.gate.set()
+        await one
+
+        # Twenty rounds of the busy one were waiting; a few pass while the answer is on its way.
+        assert len(at.store.rounds) <= 10
+        assert not flood.done()
+        await flood
+
+    run(test, batch_requests_max=50)
+
+
+def test_one_request_alone_is_admitted_however_large() -> None:
+    """A limit that nothing could ever pass would be a refusal for ever."""
+
+    async def test(at: Running) -> None:
+        large = bytes(2 << 20)
+        assert await at.node.write((Put(b"k", large),), at.deadline())
+        at.store.gate.clear()
+        first = asyncio.ensure_future(at.node.write((Put(b"k", large),), at.deadline()))
+        await asyncio.sleep(0.01)
+        with pytest.raises(NotDone):
+            await at.node.write((Put(b"k", b"v"),), at.deadline())
+        at.store.gate.set()
+        await first
+
+    run(test, uncommitted_bytes_max=1 << 20)
+
+
+def test_a_write_after_the_stop_is_refused() -> None:
+    """A connection that outlives the drain gets an answer, too."""
+
+    async def test() -> None:
+        async with running() as at:
+            pass
+        with pytest.raises(NotDone) as refused:
+            await at.node.write((Put(b"k", b"v"),), at.deadline())
+
+        assert refused.value.code == "stopping"
+
+    asyncio.run(test())
+
+
+def test_a_proposal_that_keeps_failing_is_not_made_in_a_hot_loop() -> None:
+    """A coordinator whose disk is full gets a moment between two tries."""
+
+    async def test() -> None:
+        disk, coordinator = MemoryDisk(), FailingCoordinator()
+        async with running(store=GatedStore(disk), coordinator=coordinator):
+            pass
+        disk.crash()
+        coordinator.failing = True
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.4), running(store=GatedStore(disk), coordinator=coordinator):
+                pass
+
+        assert coordinator.proposals == 4
+
+    asyncio.run(test())
+
+
+class FailingCoordinator(MemoryCoordinator):
+    """A coordinator that can't store proposals while it is `failing`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing = False
+        self.proposals = 0
+
+    async def propose(self, partition: PartitionId, view: View, expected: int) -> VersionedView | None:
+        """Counts, and fails if it is to. Raises: NotDone."""
+        if self.failing:
+            self.proposals += 1
+            raise NotDone("coordinator_full", "No space is left; free some.")
+        return await super().propose(partition, view, expected)

@@ -131,7 +131,7 @@ class Conversation:
         """Lets the oldest fetch come back, with the records as they are now."""
         if self.fetching:
             keys = self.fetching.popleft()
-            self.feed(events.Fetched({key: self.disk.records.get(key) for key in keys}))
+            self.feed(events.Fetched({key: self.disk.records.get(key) for key in keys}, {}))
 
     def finish(self) -> None:
         """Lets everything go until nothing is under way."""
@@ -152,7 +152,7 @@ class Conversation:
                 self.appending += entries
             case actions.Apply(entries):
                 self.applying += entries
-            case actions.Fetch(keys):
+            case actions.Fetch(keys, _):
                 self.fetching.append(list(keys))
             case actions.Save(facts):
                 self.disk.facts = facts

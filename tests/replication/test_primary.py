@@ -1,6 +1,6 @@
 """What a primary of a view of one member does, rule by rule."""
 
-from corecache.errors import NotDone, OutcomeUnknown
+from corecache.errors import Broken, NotDone, OutcomeUnknown
 from corecache.identity import Epoch, Incarnation, Lineage, Member, Milliseconds, NodeId, ReplicaId, Timestamp, Version
 from corecache.operations import (
     Absent,
@@ -155,7 +155,7 @@ def test_a_record_applied_while_its_key_is_fetched_still_counts() -> None:
     talk.append()
     talk.apply()
     talk.fetching.popleft()
-    talk.feed(events.Fetched(stale))
+    talk.feed(events.Fetched(stale, {}))
     talk.finish()
 
     assert talk.results[second] == [Written(Version(1))]
@@ -243,7 +243,8 @@ def test_an_expire_spares_a_record_written_anew() -> None:
     expire = talk.write(Expire(b"k", Version(1)))
     talk.finish()
 
-    assert talk.results[expire] == [Found(Record(b"new", Version(2), Timestamp(1_000_000)))]
+    assert talk.results[expire] == [ConditionFailed(Version(2))]
+    assert talk.disk.records[b"k"].value == b"new"
 
 
 def test_a_write_past_its_deadline_is_unknown_when_appended_and_not_done_when_not() -> None:
@@ -337,3 +338,72 @@ def test_a_proposal_that_came_to_nothing_is_made_again_on_the_version_that_stand
     talk.feed(events.ViewRefused(stands))
     talk.finish()
     assert talk.serves()
+
+
+def test_a_parked_request_is_refused_at_its_deadline_though_its_fetch_hangs() -> None:
+    """R5: a disk that does not answer leaves nobody without an answer; what waits behind is refused too."""
+    talk = serving()
+    conditional = talk.write(Put(b"k", b"v", condition=IfAbsent()), timeout_ms=100)
+    behind = talk.write(Put(b"k", b"w"), timeout_ms=200)
+    talk.now = 100
+    talk.wake()
+    assert isinstance(talk.results[conditional], NotDone)
+    assert behind not in talk.results
+    talk.now = 200
+    talk.wake()
+    assert isinstance(talk.results[behind], NotDone)
+    talk.fetch()
+    after = talk.write(Put(b"k", b"x"))
+    talk.finish()
+
+    assert talk.results[after] == [Written(Version(1))]
+
+
+def test_a_record_that_the_disk_cannot_give_costs_only_the_requests_that_need_it() -> None:
+    """A damaged block is the fault of one key; the partition goes on."""
+    talk = serving()
+    bad, good = talk.write_all([(Delete(b"bad"),), (Delete(b"good"),)])
+    talk.fetching.clear()
+    damaged = Broken("storage_unreadable", "A block is damaged.")
+    talk.feed(events.Fetched({b"good": None}, {b"bad": damaged}))
+    put = talk.write(Put(b"bad", b"v"))
+    talk.finish()
+
+    assert talk.results[bad] is damaged
+    assert talk.results[good] == [Absent()]
+    assert talk.results[put] == [Written(Version(1))]
+
+
+def test_conditions_do_not_ask_for_values_and_reads_do() -> None:
+    """The values of a thousand deletes may be more than the memory holds."""
+    talk = serving()
+    begun = talk.feed(
+        events.ClientWrites(
+            [events.Request([Delete(b"a"), Read(b"b")], Milliseconds(5000), 1)],
+            Timestamp(1),
+        )
+    )
+
+    assert begun[0] == actions.Fetch([b"a", b"b"], {b"b"})
+
+
+def test_conditions_and_reads_judge_expiry_by_the_same_date() -> None:
+    """A wall clock that jumped ahead for one write, and back, leaves nothing expired that a read still serves."""
+    talk = serving()
+    talk.write(Put(b"k", b"v", ttl_ms=60_000))
+    talk.date += 30 * 86_400_000
+    talk.write(Put(b"other", b"v"))
+    talk.date -= 30 * 86_400_000
+    refused = talk.write(Put(b"k", b"w", condition=IfAbsent()))
+    talk.finish()
+
+    assert talk.results[refused] == [ConditionFailed(Version(1))]
+
+
+def test_activation_cuts_the_log_that_nobody_needs() -> None:
+    """Each start appends a barrier; without a cut the log would grow by one entry a start for ever."""
+    talk = serving()
+    for _ in range(5):
+        talk = Conversation(talk.disk).begin()
+
+    assert len(talk.disk.log) <= 1

@@ -24,6 +24,7 @@ import structlog
 from corecache.config import Replication
 from corecache.errors import Broken, CoreCacheError, NotDone, OutcomeUnknown
 from corecache.identity import PartitionId, Sequence
+from corecache.node.fetching import fetch
 from corecache.node.requests import Admission, ClientRequest
 from corecache.operations import Record
 from corecache.placement.view import VersionedView
@@ -58,14 +59,15 @@ class Driver:
         self._store = store
         self._coordinator = coordinator
         self._clock = clock
-        self._batch_bytes_max = limits.batch_bytes_max
+        self._limits = limits
+        self._stopped = False
         self._broke = broke
         self._queues: dict[PartitionId, deque[ClientRequest]] = {}
         self._saves: dict[PartitionId, ReplicaFacts] = {}
         self._appends: list[tuple[PartitionId, Entry]] = []
         self._applies: list[tuple[PartitionId, Entry]] = []
         self._cuts: dict[PartitionId, Sequence] = {}
-        self._fetches: dict[PartitionId, deque[list[bytes]]] = {}
+        self._fetches: dict[PartitionId, deque[actions.Fetch]] = {}
         self._alarms: dict[PartitionId, asyncio.TimerHandle] = {}
         self._to_append = asyncio.Event()
         self._to_apply = asyncio.Event()
@@ -91,19 +93,22 @@ class Driver:
 
     async def stop(self) -> None:
         """Ends the rounds. Whatever still waits is refused, appended writes as *unknown*."""
+        self._stopped = True
         for handle in self._alarms.values():
             handle.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for partition, replica in self._replicas.items():
-            self._refuse_queued(partition, NotDone("stopping", "The node is stopping; try another, or later."))
+            self._refuse_queued(partition, _stopping())
             if replica.primary is not None:
                 for action in replica.primary.step_down("The node is stopping."):
                     self._begin[type(action)](partition, action)
 
     def submit(self, partition: PartitionId, request: ClientRequest) -> None:
-        """Queues a request for the next append round. Raises: NotDone `overloaded`."""
+        """Queues a request for the next append round. Raises: NotDone `overloaded` or `stopping`."""
+        if self._stopped:
+            raise _stopping()
         self.admission.admit(request)
         queue = self._queues.get(partition)
         if queue is None:
@@ -146,22 +151,27 @@ class Driver:
 
     def _hand_over_queued(self) -> None:
         accepted = self._clock.today()
-        left_bytes = self._batch_bytes_max
+        left_bytes, left_requests = self._limits.batch_bytes_max, self._limits.batch_requests_max
         queues, self._queues = self._queues, {}
+        begun: dict[PartitionId, deque[ClientRequest]] = {}
         for partition, queue in queues.items():
             requests = []
-            while queue and left_bytes > 0:
+            while queue and left_bytes > 0 and left_requests > 0:
                 request = queue.popleft()
                 left_bytes -= request.size_bytes
+                left_requests -= 1
                 if not request.reply.done():
                     requests.append(request)
                 else:
                     self.admission.leave(request)
             if queue:
-                self._queues[partition] = queue
-                self._to_append.set()
+                (begun if requests else self._queues)[partition] = queue
             if requests:
                 self.deliver(partition, events.ClientWrites(requests, accepted))
+        # Whoever had a share of this round comes last in the next one: a busy partition holds up no other.
+        self._queues |= begun
+        if self._queues:
+            self._to_append.set()
 
     async def _apply_rounds(self) -> None:
         while True:
@@ -216,28 +226,25 @@ class Driver:
     def _begin_fetch(self, partition: PartitionId, action: actions.Fetch) -> None:
         waiting = self._fetches.get(partition)
         if waiting is not None:
-            waiting.append(list(action.keys))
+            waiting.append(action)
             return
         records: dict[bytes, Record | None] = {}
         for key in action.keys:
             record = self._store.peek(partition, key)
             if isinstance(record, Uncached):
-                self._fetches[partition] = deque((list(action.keys),))
+                self._fetches[partition] = deque((action,))
                 self._spawn(self._fetch_rounds(partition))
                 return
             records[key] = record
-        self.deliver(partition, events.Fetched(records))
+        self.deliver(partition, events.Fetched(records, {}))
 
     async def _fetch_rounds(self, partition: PartitionId) -> None:
         waiting = self._fetches[partition]
         try:
             while waiting:
-                keys = waiting[0]
-                records = await self._store.get([(partition, key) for key in keys])
+                fetched = await fetch(self._store, partition, waiting[0])
                 waiting.popleft()
-                self.deliver(partition, events.Fetched(dict(zip(keys, records, strict=True))))
-        except Broken as failure:
-            self._storage_failed(failure)
+                self.deliver(partition, fetched)
         finally:
             del self._fetches[partition]
 
@@ -273,8 +280,9 @@ class Driver:
         try:
             accepted = await self._coordinator.propose(partition, action.view, action.expected)
         except (NotDone, OutcomeUnknown) as error:
-            # Its own success is possible too: only reading can tell (R18).
+            # Its own success is possible too: only reading can tell (R18). Not at once: what failed needs a moment.
             log.warning("a view change is not settled", partition=partition, reason=error.message)
+            await asyncio.sleep(_VIEW_RETRY_SECONDS)
             accepted = None
         if accepted is not None:
             self.deliver(partition, events.ViewChanged(accepted))
@@ -308,3 +316,7 @@ class Driver:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._broke(f"A task of the node ended: {task.exception()!r}.")
+
+
+def _stopping() -> NotDone:
+    return NotDone("stopping", "The node is stopping; try another, or later.")

@@ -17,7 +17,7 @@ from corecache.identity import Sequence as LogSequence
 from corecache.node.cold_reads import ColdReads
 from corecache.node.driver import Driver
 from corecache.node.requests import ClientRequest, ManyReplies, Slot, size_of
-from corecache.operations import NEVER, Expire, Found, Operation, Put, Record, Result
+from corecache.operations import NEVER, ConditionFailed, Expire, Operation, Put, Record, Result
 from corecache.placement.slots import partition_of, slots_of
 from corecache.ports import Clock, Page, Store, Uncached
 from corecache.replication.replica import Replica
@@ -72,7 +72,8 @@ class Node:
         applied = self._replicas[partition].log.applied
         record = self._store.peek(partition, key)
         if isinstance(record, Uncached):
-            record = await self._cold_reads.get(partition, key)
+            timeout_ms = self._config.http.request_timeout_ms
+            record = await self._get_cold(partition, key, Milliseconds(self._clock.now() + timeout_ms))
         if record is not None and NEVER < record.expires <= self._clock.today():
             record = None
         return record, applied
@@ -114,8 +115,10 @@ class Node:
             (result,) = await self.write((Expire(key, record.version),), deadline)
         except OutcomeUnknown as error:
             raise _not_removed_yet() from error
-        # Somebody may have written the key anew meanwhile.
-        return result.record if isinstance(result, Found) else None
+        if isinstance(result, ConditionFailed):
+            # Somebody has written the key anew meanwhile.
+            return await self.get(key, deadline)
+        return None
 
     async def expire(self, found: Sequence[tuple[bytes, Record]], deadline: Milliseconds) -> None:
         """Removes expired records through the log. Raises: NotDone, Broken."""
@@ -162,7 +165,8 @@ class Node:
         if not self._store.accepts_puts() and any(type(operation) is Put for operation in operations):
             raise CallerFault(
                 "disk_full",
-                "The disk budget is used up: delete something, or raise storage.disk_bytes. Reads and deletes go on.",
+                "Only the disk's reserve is left: delete something, give the disk more room (storage.disk_bytes), or lower "
+                "storage.disk_reserve_bytes. Reads and deletes go on.",
             )
         return partition
 

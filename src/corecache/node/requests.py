@@ -89,9 +89,13 @@ class Admission:
         self.requests = 0
 
     def admit(self, request: Request) -> None:
-        """Counts a request in. Raises: NotDone `overloaded` if that would exceed a limit."""
+        """Counts a request in. Raises: NotDone `overloaded` if that would exceed a limit.
+
+        One alone is never refused: however large it may be, nothing that it could wait for would make room.
+        """
         size_bytes = self.size_bytes + request.size_bytes
-        if size_bytes > self._limits.uncommitted_bytes_max or self.requests >= self._limits.uncommitted_requests_max:
+        too_large = size_bytes > self._limits.uncommitted_bytes_max and self.requests
+        if too_large or self.requests >= self._limits.uncommitted_requests_max:
             raise NotDone(
                 "overloaded",
                 f"{self.requests} writes of {self.size_bytes} bytes wait already: the disk is behind; try again.",

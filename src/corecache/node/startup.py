@@ -2,10 +2,11 @@
 
 In order, and the order is the point:
 
-1. The disk's facts must be this configuration's: the cluster's name, the number of partitions, the node's id.
+1. The disk must know of as many starts as the coordinator: one that knows of fewer is an old copy of itself, and is
+   refused with nothing written. Its facts must be this configuration's: cluster, number of partitions, node id.
 2. The incarnation grows and is durable before anything is said under it (R14). Partitions that the disk has never held
    get a replica with a new id: a stranger to every view there is.
-3. The coordinator is told; if it knows a higher incarnation, this directory is an old copy of itself and is refused.
+3. The coordinator is told.
 4. The cluster is created if there is none: every view names its first primary alone.
 5. Each replica is brought its view. What follows, up to serving, is the replica's own affair.
 """
@@ -28,13 +29,17 @@ NO_EPOCH = Epoch(0)
 
 
 async def restore(
-    config: Config, store: Store, clock: Clock, draw_id: Callable[[], str]
+    config: Config, store: Store, coordinator: Coordinator, clock: Clock, draw_id: Callable[[], str]
 ) -> tuple[NodeFacts, dict[PartitionId, Replica]]:
     """Returns the node's facts, under a new incarnation that is durable, and its replicas as the disk has them.
 
-    `draw_id` gives a random name. Raises: CallerFault if the disk belongs to another configuration; Broken.
+    `draw_id` gives a random name. Raises: CallerFault if the disk belongs to another configuration; Broken if it is an
+    old copy; NotDone.
     """
     known, recovered = store.recovered()
+    if known is not None:
+        # Before anything is saved: a start that counted itself would bring an old copy level with what it has missed.
+        _refuse_old_copy(known, await coordinator.register(known.node, known.incarnation, {}))
     facts = _next_facts(config, known, draw_id)
     replicas = dict(recovered)
     strangers: dict[PartitionId, ReplicaFacts] = {}
@@ -89,13 +94,7 @@ async def join(
 
     Raises: Broken if the directory is an old copy or its parts do not belong together; CallerFault; NotDone.
     """
-    highest = await coordinator.register(facts.node, facts.incarnation, addresses)
-    if highest > facts.incarnation:
-        raise Broken(
-            "data_dir_outdated",
-            f"Node {facts.node} has been started {highest} times and this directory knows of {facts.incarnation}: "
-            "it is an old copy. Use the newest one; an old copy can't be trusted beside it.",
-        )
+    _refuse_old_copy(facts, await coordinator.register(facts.node, facts.incarnation, addresses))
     await coordinator.create(facts.cluster, facts.partitions, _first_views(facts, replicas))
     views = await coordinator.views()
     for partition, replica in replicas.items():
@@ -103,6 +102,15 @@ async def join(
     coordinator.watch(lambda partition, confirmed: deliver(partition, ViewChanged(confirmed)))
     for partition, confirmed in views.items():
         deliver(partition, ViewChanged(confirmed))
+
+
+def _refuse_old_copy(facts: NodeFacts, highest: Incarnation) -> None:
+    if highest > facts.incarnation:
+        raise Broken(
+            "data_dir_outdated",
+            f"Node {facts.node} has been started {highest} times and this database knows of {facts.incarnation}: "
+            "it is an old copy. Use the newest one; an old copy can't be trusted beside it.",
+        )
 
 
 def _first_views(facts: NodeFacts, replicas: Mapping[PartitionId, Replica]) -> dict[PartitionId, View]:
@@ -126,12 +134,17 @@ def _check_known(replica: Replica, confirmed: VersionedView) -> None:
         )
 
 
-async def until_ready(unready: Callable[[], str | None], timeout_ms: int) -> None:
-    """Waits until a node serves all its partitions. Raises: NotDone with the reason why not, after `timeout_ms`."""
+async def until_ready(unready: Callable[[], str | None], broken: "asyncio.Future[str]", timeout_ms: int) -> None:
+    """Waits until a node serves all its partitions.
+
+    Raises: Broken if `broken` is set meanwhile; NotDone with the reason why not, after `timeout_ms`.
+    """
     try:
         async with asyncio.timeout(timeout_ms / 1000):
             # Once in a process: not worth a signal from each replica.
-            while unready() is not None:  # noqa: ASYNC110
+            while unready() is not None:
+                if broken.done():
+                    raise Broken("broken_invariant", broken.result())
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise NotDone("not_ready", f"The node did not get ready in {timeout_ms} ms: {unready()}") from None

@@ -7,6 +7,7 @@ Rule 4: the machine never asks for the time or for a die; it is told.
 """
 
 from collections.abc import Sequence as Many
+from collections.abc import Set
 from typing import TypeAlias
 
 import msgspec
@@ -52,9 +53,14 @@ class Cut(msgspec.Struct):
 
 
 class Fetch(msgspec.Struct):
-    """Look these keys up in the store's records. Completion: `Fetched`."""
+    """Look these keys up in the store's records. Completion: `Fetched`.
+
+    Only the records of `with_values` need their values: a condition looks at versions and dates, and the values of a
+    thousand deletes may be more than the memory holds.
+    """
 
     keys: Many[bytes]
+    with_values: Set[bytes]
 
 
 class Answer(msgspec.Struct):

@@ -4,12 +4,12 @@ Each is a fact that the world reports; none asks a question. The completion of a
 these too. Batches are one event each, so the machine's cost is per batch.
 """
 
-from collections.abc import Mapping
 from collections.abc import Sequence as Many
 from typing import TypeAlias
 
 import msgspec
 
+from corecache.errors import CoreCacheError
 from corecache.identity import Milliseconds, Sequence, Timestamp
 from corecache.operations import Operation, Record
 from corecache.placement.view import VersionedView
@@ -52,9 +52,13 @@ class ClientWrites(msgspec.Struct):
 
 
 class Fetched(msgspec.Struct):
-    """The store's records of keys that `Fetch` asked for, None for a key without one."""
+    """The store's records of keys that `Fetch` asked for, None for a key without one.
 
-    records: Mapping[bytes, Record | None]
+    `unreadable` are those that the disk can't give, with the error that their requests are to be refused with.
+    """
+
+    records: dict[bytes, Record | None]
+    unreadable: dict[bytes, CoreCacheError]
 
 
 class Appended(msgspec.Struct):

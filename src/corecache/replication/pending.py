@@ -20,23 +20,26 @@ from collections.abc import Sequence as Many
 
 import msgspec
 
-from corecache.identity import Sequence, Timestamp, Version
+from corecache.identity import Milliseconds, Sequence, Timestamp, Version
 from corecache.operations import (
     NEVER,
     Absent,
     ConditionFailed,
     Delete,
     Deleted,
+    Expire,
     Found,
     IfAbsent,
     IfMatch,
     Operation,
     Put,
+    Read,
     Record,
     Resolved,
     Result,
     Written,
 )
+from corecache.replication.actions import Fetch
 from corecache.replication.events import Request
 from corecache.replication.log import Entry
 
@@ -45,10 +48,11 @@ _DELETED = Deleted()
 
 
 class Group(msgspec.Struct):
-    """Requests parked together, and the keys whose records they need."""
+    """Requests parked together, the keys whose records they need, and every key that waits behind them."""
 
     requests: list[Request]
     keys: list[bytes]
+    touched: list[bytes]
 
 
 class Pending:
@@ -85,14 +89,15 @@ class Pending:
         for operation in request.operations:
             self._touched[operation.key] = self._touched.get(operation.key, 0) + 1
 
-    def park(self, requests: list[Request]) -> list[bytes]:
-        """Parks held requests as one group; returns the keys to fetch for it, each once."""
-        needed = {op.key: None for request in requests for op in request.operations if _needs_record(op)}
-        group = Group(requests, list(needed))
+    def park(self, requests: list[Request]) -> Fetch:
+        """Parks held requests as one group; returns what must be fetched for it."""
+        operations = [operation for request in requests for operation in request.operations]
+        needed = {operation.key: None for operation in operations if _needs_record(operation)}
+        group = Group(requests, list(needed), [operation.key for operation in operations])
         self._groups.append(group)
         for key in group.keys:
             self._fetching[key] = self._fetching.get(key, 0) + 1
-        return group.keys
+        return Fetch(group.keys, {operation.key for operation in operations if type(operation) is Read})
 
     def unpark(self) -> Group:
         """Takes the oldest parked group out, to be resolved now. Requires: there is one. Follow with `release`."""
@@ -100,9 +105,8 @@ class Pending:
 
     def release(self, group: Group, applied: Sequence) -> None:
         """Forgets what was kept for a group that has been resolved; `applied` is what the store shows by now."""
-        for request in group.requests:
-            for operation in request.operations:
-                _count_down(self._touched, operation.key)
+        for key in group.touched:
+            _count_down(self._touched, key)
         for key in group.keys:
             _count_down(self._fetching, key)
             self._forget(key, applied)
@@ -110,6 +114,13 @@ class Pending:
     def parked(self) -> list[Request]:
         """Returns all parked requests, oldest first."""
         return [request for group in self._groups for request in group.requests]
+
+    def take_overdue(self, now: Milliseconds) -> list[Request]:
+        """Takes the parked requests out whose deadline has passed. Their keys wait for the fetch as before."""
+        overdue = [request for request in self.parked() if request.deadline <= now]
+        for group in self._groups:
+            group.requests = [request for request in group.requests if request.deadline > now]
+        return overdue
 
     def abandon(self) -> list[Request]:
         """Takes all parked requests out, for good, and returns them."""
@@ -202,7 +213,10 @@ class Pending:
                 return _ABSENT
             self._remove(operation.key, sequence, resolved)
             return _DELETED
-        return Found(record) if record is not None else _ABSENT
+        if record is None:
+            return _ABSENT
+        # What `Expire` was to remove is gone by now (see above); a record that is still there is another, or not due.
+        return ConditionFailed(record.version) if type(operation) is Expire else Found(record)
 
     def _newest(self, key: bytes, fetched: Mapping[bytes, Record | None]) -> Record | None:
         known = self._overlay.get(key)

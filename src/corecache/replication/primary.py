@@ -24,7 +24,7 @@ from corecache.errors import NotDone, OutcomeUnknown
 from corecache.identity import Epoch, Member, Milliseconds, Sequence, Timestamp, Version
 from corecache.operations import Record, Resolved, Result
 from corecache.placement.view import View
-from corecache.replication.actions import Action, Answer, Append, Apply, Cut, Fetch, Refuse, WakeAt
+from corecache.replication.actions import Action, Answer, Append, Apply, Cut, Refuse, WakeAt
 from corecache.replication.events import Appended, Applied, ClientWrites, Fetched, Request
 from corecache.replication.log import Entry, Log
 from corecache.replication.pending import Pending
@@ -97,7 +97,7 @@ class Primary:
             return [Refuse(event.requests, NotDone("no_primary", "The primary is not ready yet; try again.", 100))]
         if len(self.view.in_sync) < self.view.min_in_sync:
             return [Refuse(event.requests, self._too_few_copies())]
-        self._date = max(self._date, event.accepted)
+        self._date = event.accepted
         actions: list[Action] = []
         ready, parked, late = [], [], []
         for request in event.requests:
@@ -113,16 +113,25 @@ class Primary:
         if ready:
             actions += self._append_requests(ready, {}, now)
         if parked:
-            actions.append(Fetch(self._pending.park(parked)))
+            actions.append(self._pending.park(parked))
             actions += self._wake_for(min(request.deadline for request in parked))
         return actions
 
     def on_fetched(self, event: Fetched, now: Milliseconds) -> list[Action]:
-        """Resolves the oldest parked group."""
+        """Resolves the oldest parked group; refuses those of its requests that need what the disk can't give."""
         group = self._pending.unpark()
-        late = [request for request in group.requests if request.deadline <= now]
-        ready = [request for request in group.requests if request.deadline > now]
-        actions: list[Action] = [Refuse(late, _too_late())] if late else []
+        actions: list[Action] = []
+        late, ready = [], []
+        for request in group.requests:
+            error = next((event.unreadable[op.key] for op in request.operations if op.key in event.unreadable), None)
+            if error is not None:
+                actions.append(Refuse([request], error))
+            elif request.deadline <= now:
+                late.append(request)
+            else:
+                ready.append(request)
+        if late:
+            actions.append(Refuse(late, _too_late()))
         if ready:
             actions += self._append_requests(ready, event.records, now)
         self._pending.release(group, self._log.applied)
@@ -144,14 +153,14 @@ class Primary:
         """Answers all that waited for these entries; activates, if the barrier is among them."""
         self._pending.note_applied(self._log.between(self._log.applied, event.upto), event.upto)
         self._log.note_applied(event.upto)
-        if self._barrier is not None and event.upto >= self._barrier:
-            self.activated = True
+        activates = not self.activated and self._barrier is not None and event.upto >= self._barrier
+        self.activated = self.activated or activates
         answers: list[Told] = []
         while self._waiting and self._waiting[0].upto <= event.upto:
             answers += self._waiting.popleft().answers
         actions: list[Action] = [Answer(answers)] if answers else []
         # Nobody else holds a replica that might still need these entries (R15).
-        if self._uncut_bytes > self._log_retention_bytes and len(self.view.replicas) == 1:
+        if (activates or self._uncut_bytes > self._log_retention_bytes) and len(self.view.replicas) == 1:
             self._uncut_bytes = 0
             actions.append(Cut(event.upto))
         return actions
@@ -171,9 +180,11 @@ class Primary:
                 "deadline_passed", "The deadline passed after the write was put into the log: it may yet be done."
             )
             actions.append(Refuse(overdue, error))
+        parked = self._pending.take_overdue(now)
+        if parked:
+            actions.append(Refuse(parked, _too_late()))
         deadlines = [waiting.deadline for waiting in self._waiting]
-        # A parked request waits for its fetch even past its deadline: it is refused when that comes back.
-        deadlines += [request.deadline for request in self._pending.parked() if request.deadline > now]
+        deadlines += [request.deadline for request in self._pending.parked()]
         return actions + self._wake_for(min(deadlines, default=_NO_DEADLINE))
 
     def step_down(self, reason: str) -> list[Action]:
