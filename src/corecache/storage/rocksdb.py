@@ -94,7 +94,8 @@ class RocksStore:
         cache = Cache(config.storage.memory_bytes)
         options = rocksdb_options.database_options(config.storage, cache)
         families = rocksdb_options.family_options(config.storage, cache)
-        database = await asyncio.to_thread(opened, directory.database, options, families)
+        refuse_damage = config.storage.damaged_log == "refuse"
+        database = await asyncio.to_thread(opened, directory.database, options, families, refuse_damage)
         try:
             contents = await asyncio.to_thread(recover, database, directory.database)
             room = await asyncio.to_thread(space.look, directory.path, config.storage)

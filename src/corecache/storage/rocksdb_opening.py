@@ -5,14 +5,20 @@ and one sync more closes the case in which the files were written by a process w
 Rule 2: a hole in a log, an entry of a partition without facts, a record that nobody here wrote: `Broken`. Nothing is
 repaired by guessing.
 
+Rule 3: of the write-ahead log only a torn last write is dropped (`rocksdb_log.py` judges), and its bytes are kept
+beside the log.
+
 RocksDB's refusals are plain sentences; here they become our errors, with the file and the cure.
 """
 
+import mmap
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+import structlog
 from rocksdict import Options, Rdict
 
 from corecache.errors import Broken, CallerFault, CoreCacheError
@@ -22,6 +28,9 @@ from corecache.replication.log import Entry
 from corecache.replication.recovered import NOTHING_APPLIED, AppliedPoint, NodeFacts, Recovered, ReplicaFacts
 from corecache.storage import keyspace
 from corecache.storage.keyspace import KeyspaceError
+from corecache.storage.rocksdb_log import LogDamage, torn_at
+
+log = structlog.get_logger(__name__)
 
 
 class Contents(msgspec.Struct):
@@ -33,8 +42,12 @@ class Contents(msgspec.Struct):
     cut: dict[PartitionId, LogSequence] = {}
 
 
-def opened(path: Path, options: Options, families: dict[str, Options]) -> Rdict:
-    """Opens the database, or makes it. Blocks for as long as the recovery takes. Raises: CallerFault, Broken."""
+def opened(path: Path, options: Options, families: dict[str, Options], refuse_damage: bool) -> Rdict:
+    """Opens the database, or makes it. Blocks for as long as the recovery takes. Raises: CallerFault, Broken.
+
+    With `refuse_damage` a write-ahead log that no crash leaves so is refused; without, RocksDB's options decide.
+    Requires: nobody else has the data directory.
+    """
     if not (path / "CURRENT").exists() and (remains := sorted([*path.glob("*.sst"), *path.glob("*.log")])):
         # RocksDB would make an empty database and remove the files.
         raise Broken(
@@ -43,9 +56,38 @@ def opened(path: Path, options: Options, families: dict[str, Options]) -> Rdict:
             "with an empty one.",
         )
     try:
+        if refuse_damage:
+            _drop_torn_tail(path)
         return Rdict(str(path), options, column_families=families)
+    except CoreCacheError:
+        raise
     except Exception as error:
         raise _refusal(path, str(error)) from error
+
+
+def _drop_torn_tail(path: Path) -> None:
+    """Cuts the last write off the write-ahead log if it is torn. Raises: Broken if the log is damaged, OSError."""
+    logs = sorted((file for file in path.glob("*.log") if file.stat().st_size), key=lambda file: int(file.stem))
+    for file in logs:
+        try:
+            with file.open("rb") as opened_file, mmap.mmap(opened_file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                start = torn_at(content)
+                torn = b"" if start is None else content[start:].rstrip(b"\0")
+            if start is None:
+                continue
+            if file != logs[-1]:
+                raise LogDamage(f"it ends within the batch at byte {start}, and {logs[-1].name} goes on")
+        except LogDamage as error:
+            raise _damage(file, str(error)) from error
+        kept = file.with_suffix(".log.torn")
+        with kept.open("wb") as copy:
+            copy.write(torn)
+            copy.flush()
+            os.fsync(copy.fileno())
+        with file.open("rb+") as cut:
+            cut.truncate(start)
+            os.fsync(cut.fileno())
+        log.warning("dropped a write that a crash cut short", file=str(file), at_bytes=start, copy=str(kept))
 
 
 def recover(database: Rdict, path: Path) -> Contents:
@@ -131,18 +173,22 @@ def _refusal(path: Path, reason: str) -> CoreCacheError:
     if "column families not opened" in lowered:
         return CallerFault("data_dir_newer", f"{path} was written by a newer program ({reason}). Start that one.")
     if "corruption" in lowered:
-        if re.search(r"\.sst|manifest|ahead of wals", lowered) is None and (log := _damaged_log(path)) is not None:
-            return Broken(
-                "log_damaged",
-                f"The write-ahead log {log} has a damaged record ({reason}). Restore the data directory from a copy; "
-                "or, to start without that record and all after it, acknowledged ones included, set "
-                'storage.damaged_log = "truncate".',
-            )
+        if re.search(r"\.sst|manifest|ahead of wals", lowered) is None and (damaged := _damaged_log(path)) is not None:
+            return _damage(damaged, reason)
         return Broken(
             "storage_corrupt",
             f"{path} is damaged ({reason}). Restore the data directory from a copy, or start with an empty one.",
         )
     return Broken("storage_failed", f"{path} can't be opened: {reason}. Look at the disk and start the node again.")
+
+
+def _damage(file: Path, reason: str) -> Broken:
+    return Broken(
+        "log_damaged",
+        f"The write-ahead log {file} has a damaged record ({reason}). Restore the data directory from a copy; "
+        "or, to start without that record and all after it, acknowledged ones included, set "
+        'storage.damaged_log = "truncate".',
+    )
 
 
 def _damaged_log(path: Path) -> Path | None:
