@@ -84,7 +84,8 @@ class App:
             status, headers, body = problems.answer_of(error, method == "POST")
             await send_answer(send, status, headers + extra, body)
         route = scope.get("route")
-        self._metrics.observe(method, route.path if isinstance(route, Route) else "none", status, started_ns)
+        counts = self._metrics.route(route.path if isinstance(route, Route) else "none")
+        counts.observe(method, status, started_ns)
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:

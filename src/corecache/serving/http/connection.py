@@ -71,6 +71,7 @@ class Connection(HttpToolsProtocol):
         self._closing = False
         self._unsent_bytes = 0
         self._unsent_since = state.now
+        self._scope: Scope = {}
 
     # The transport's calls
 
@@ -78,6 +79,15 @@ class Connection(HttpToolsProtocol):
         """Begins, or refuses one connection too many."""
         count, limit = len(self.state.open), self._limits.connections_max
         super().connection_made(transport)  # type: ignore[arg-type]
+        # Made once: what differs between requests is added to a copy.
+        self._scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "scheme": self.scheme,
+            "server": self.server,
+            "client": self.client,
+            "root_path": "",
+        }
         if count >= limit:
             self._say(problems.too_many_connections(limit))
             if len(self.state.closing) > limit:
@@ -155,20 +165,13 @@ class Connection(HttpToolsProtocol):
         path, _, query = self.url.partition(b"?")
         if not path.startswith(b"/"):
             path = _path_of(path)
-        scope: Scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": version,
-            "method": method,
-            "scheme": self.scheme,
-            "server": self.server,
-            "client": self.client,
-            "root_path": "",
-            "path": path.decode("latin-1"),
-            "raw_path": path,
-            "query_string": query,
-            "headers": self.headers,
-        }
+        scope = dict(self._scope)
+        scope["http_version"] = version
+        scope["method"] = method
+        scope["path"] = path.decode("latin-1")
+        scope["raw_path"] = path
+        scope["query_string"] = query
+        scope["headers"] = self.headers
         keep_alive = version == "1.1" and method != "CONNECT" and self.parser.should_keep_alive()
         exchange = Exchange(self, scope, keep_alive, self.expect_100_continue and version == "1.1", self._body_left)
         self._phase = _BODY
@@ -238,9 +241,10 @@ class Connection(HttpToolsProtocol):
             self._start(self._waiting.popleft())
         if self._held:
             self._feed_held()
-        if self._running is None:
+        if self._running is None and (self._last_words is not None or self._ended or self.state.draining):
             self._rest()
-        self.resume_reading()
+        if self.flow.read_paused:
+            self.resume_reading()
 
     def shutdown(self) -> None:
         """Closes the connection if nothing is under way on it, else after the last answer."""

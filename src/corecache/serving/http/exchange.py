@@ -8,6 +8,9 @@ It does what uvicorn's `RequestResponseCycle` does, with four differences:
 3. A connection that can't go on, because too much of a body would have to be thrown away, says `connection: close`.
 4. Answers have a content-length, or no body. There is no chunked answer, because nothing here streams.
 
+An application that finds the exchange itself in the scope (`extension_of`) may take a body that is there already, and
+give an answer that nothing holds up, by a plain call; what is not that simple goes by `receive` and `send`.
+
 `connection.py` feeds it and is told when the answer is complete. It never looks into a body.
 """
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 _DISCONNECTED: Message = {"type": "http.disconnect"}
 _WITHOUT_BODY = frozenset((204, 304))
+_EXTENSION = "corecache.exchange"
+_NO_EXTENSIONS: dict[str, Any] = {}
 
 _log = structlog.get_logger()
 
@@ -36,24 +41,17 @@ class Exchange:
     Content-Length has not come yet, None if it is chunked.
     """
 
-    __slots__ = (
-        "_connection",
-        "_content_left",
-        "_head",
-        "_parts",
-        "_told",
-        "_waiter",
-        "answered",
-        "awaits_continue",
-        "body_complete",
-        "body_left",
-        "buffered_bytes",
-        "discarded_bytes",
-        "disconnected",
-        "error",
-        "keep_alive",
-        "scope",
-    )
+    # What most exchanges never change stands at the class: it costs a request nothing.
+    body_complete = False
+    buffered_bytes = 0
+    discarded_bytes = 0
+    disconnected = False
+    answered = False
+    error: CoreCacheError | None = None
+    _told = False
+    _waiter: Future[None] | None = None
+    _head: bytes | None = None
+    _content_left = 0
 
     def __init__(
         self, connection: "Connection", scope: Scope, keep_alive: bool, awaits_continue: bool, body_left: int | None
@@ -63,38 +61,34 @@ class Exchange:
         self.keep_alive = keep_alive
         self.awaits_continue = awaits_continue
         self.body_left = body_left
-        self.body_complete = False
-        self.buffered_bytes = 0
-        self.discarded_bytes = 0
-        self.disconnected = False
-        self.answered = False
-        self.error: CoreCacheError | None = None
         self._parts: list[bytes] = []
-        self._told = False
-        self._waiter: Future[None] | None = None
-        self._head: bytes | None = None
-        self._content_left = 0
 
     async def run(self, app: Any) -> None:
         """Lets the application answer. An application that breaks its contract costs the client its connection."""
+        scope = self.scope
+        scope["extensions"] = {_EXTENSION: self}
         try:
-            await app(self.scope, self.receive, self.send)
+            await app(scope, self.receive, self.send)
         except Exception:
-            _log.exception("application failed", path=self.scope["path"])
+            _log.exception("application failed", path=scope["path"])
         finally:
             if not self.answered and not self.disconnected:
                 self._connection.transport.abort()
+            # The two know each other: cut, so that both are freed at once and not by the garbage collector.
+            del scope["extensions"]
 
     def take(self, part: bytes) -> None:
         """Adds a part of the body."""
         self._parts.append(part)
         self.buffered_bytes += len(part)
-        self.wake()
+        if self._waiter is not None:
+            self.wake()
 
     def complete_body(self) -> None:
         """Notes that the body has come as a whole."""
         self.body_complete = True
-        self.wake()
+        if self._waiter is not None:
+            self.wake()
 
     def fail(self, error: CoreCacheError) -> None:
         """Ends the body with an error, which the application is to answer; then the connection closes."""
@@ -114,6 +108,37 @@ class Exchange:
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
+
+    def whole_body(self, bytes_max: int) -> bytes | None:
+        """Returns the body if it is there as a whole, unread, and at most `bytes_max` long; else None."""
+        if not self.body_complete or self._told or self.disconnected or self.error is not None:
+            return None
+        if self.buffered_bytes > bytes_max:
+            return None
+        parts = self._parts
+        self._parts = []
+        self.buffered_bytes = 0
+        self._told = True
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def answer(self, head: bytes, body: bytes = b"") -> bool:
+        """Gives a whole answer, if nothing is in its way; False says that it did nothing and `send` has to be used.
+
+        `head` is the status line and the headers, each with its line end, as they are sent; it has the content-length
+        unless the status allows no body. Not for HEAD.
+        """
+        connection = self._connection
+        state = connection.state
+        if connection.flow.write_paused or state.draining or self.disconnected:
+            return False
+        if not (self.body_complete and self.keep_alive) or self.answered or self._head is not None:
+            return False
+        connection.transport.write(b"%b%b\r\n%b" % (head, state.date_line, body))
+        self.answered = True
+        if self._waiter is not None:
+            self.wake()
+        connection.on_answered(self)
+        return True
 
     async def receive(self) -> Message:
         """Returns the next part of the body (ASGI). Raises: the error that the connection met."""
@@ -196,3 +221,9 @@ class Exchange:
             self.awaits_continue = False
             return True
         return self.body_left is not None and self.body_left > FREE_BYTES
+
+
+def extension_of(scope: Scope) -> Exchange | None:
+    """Returns the exchange that a request belongs to, None under another ASGI server than this one."""
+    exchange: Exchange | None = scope.get("extensions", _NO_EXTENSIONS).get(_EXTENSION)
+    return exchange

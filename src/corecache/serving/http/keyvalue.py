@@ -18,7 +18,18 @@ import structlog
 from corecache.config import Config
 from corecache.errors import CallerFault, CoreCacheError
 from corecache.identity import Milliseconds
-from corecache.operations import KEY_BYTES_MAX, NEVER, ConditionFailed, Delete, Deleted, IfMatch, Put, Written
+from corecache.operations import (
+    KEY_BYTES_MAX,
+    NEVER,
+    ConditionFailed,
+    Delete,
+    Deleted,
+    IfMatch,
+    Put,
+    Record,
+    Result,
+    Written,
+)
 from corecache.ports import Clock, Service
 from corecache.serving.http import parameters, problems
 from corecache.serving.http.bodies import (
@@ -33,6 +44,7 @@ from corecache.serving.http.bodies import (
     send_answer,
     send_large_answer,
 )
+from corecache.serving.http.exchange import Exchange, extension_of
 from corecache.serving.http.metrics import RequestMetrics
 from corecache.serving.http.problems import Headers
 
@@ -50,6 +62,7 @@ _MEANINGFUL = frozenset(
         b"content-range",
     )
 )
+_UNUSUAL = _MEANINGFUL - {b"content-length"}
 _WRITES = frozenset(("PUT", "DELETE"))
 _OCTETS = (b"content-type", b"application/octet-stream")
 _PUT_PARAMETERS = frozenset(("ttl",))
@@ -58,6 +71,11 @@ _NO_PARAMETERS: frozenset[str] = frozenset()
 _START = "http.response.start"
 _BODY = "http.response.body"
 _NO_BODY = {"type": _BODY, "body": b""}
+_WRITTEN = b'HTTP/1.1 204 No Content\r\netag: "%d"\r\n'
+_FOUND = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: %d\r\n"
+    b'etag: "%d"\r\nx-corecache-timestamp: %d\r\n'
+)
 _SMALL_DIGITS = len(b"%d" % FREE_BYTES)
 """A Content-Length with fewer digits is surely below `FREE_BYTES`."""
 
@@ -71,10 +89,11 @@ class KeyValue:
         self._service = service
         self._clock = clock
         self._budget = budget
-        self._metrics = metrics
+        self._counts = metrics.route(ROUTE)
         self._timeout_ms = config.http.request_timeout_ms
         self._timeout_max_ms = config.http.request_timeout_max_ms
         self._value_bytes_max = config.limits.value_bytes_max
+        self._plain_bytes_max = min(FREE_BYTES, config.limits.value_bytes_max)
         self._methods = {"GET": self._get, "HEAD": self._get, "PUT": self._put, "DELETE": self._delete}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +110,24 @@ class KeyValue:
             key = raw[len(PREFIX) :]
             if b"%" in key or not 0 < len(key) <= KEY_BYTES_MAX:
                 key = parameters.key_of(key)
-            status = await answer(key, scope, receive, send, extra)
+            exchange = None if scope["query_string"] or _is_unusual(scope["headers"]) else extension_of(scope)
+            # What is plain is done here, not by a coroutine of its own: each costs again whenever the write wakes it.
+            if exchange is None or method == "HEAD":
+                status = await answer(key, scope, receive, send, extra)
+            elif method == "GET":
+                deadline = Milliseconds(self._clock.now() + self._timeout_ms)
+                record = await self._service.get(key, deadline)
+                status = 200
+                if record is None or not _answer_plainly(exchange, record):
+                    status = await self._answer_record(record, None, scope, send, extra)
+            elif (operation := self._plain_write(method, key, exchange)) is None:
+                status = await answer(key, scope, receive, send, extra)
+            else:
+                deadline = Milliseconds(self._clock.now() + self._timeout_ms)
+                result = (await self._service.write((operation,), deadline))[0]
+                status = 204
+                if not (isinstance(result, Written) and exchange.answer(_WRITTEN % result.version)):
+                    status = await _answer_write(result, send, extra)
         except Disconnected:
             return
         except Exception as error:  # every failure is a documented answer
@@ -100,7 +136,14 @@ class KeyValue:
                 error = problems.internal()
             status, headers, body = problems.answer_of(error, method in _WRITES)
             await send_answer(send, status, headers + extra, body)
-        self._metrics.observe(method, ROUTE, status, started_ns)
+        self._counts.observe(method, status, started_ns)
+
+    def _plain_write(self, method: str, key: bytes, exchange: Exchange) -> Put | Delete | None:
+        """Returns the write that is asked for, None if the value is large or has not come yet."""
+        if method == "DELETE":
+            return Delete(key)
+        value = exchange.whole_body(self._plain_bytes_max)
+        return None if value is None else Put(key, value)
 
     async def _put(self, key: bytes, scope: Scope, receive: Receive, send: Send, extra: Headers) -> int:
         said = _meaningful(scope["headers"])
@@ -154,19 +197,7 @@ class KeyValue:
     async def _write(self, operation: Put | Delete, timeout_ms: int, send: Send, extra: Headers) -> int:
         """Executes a write and answers its success; raises what is none."""
         result = (await self._service.write((operation,), Milliseconds(self._clock.now() + timeout_ms)))[0]
-        if isinstance(result, Written):
-            headers = [(b"etag", b'"%d"' % result.version)]
-        elif isinstance(result, Deleted):
-            headers = []
-        elif isinstance(result, ConditionFailed):
-            if result.present is not None:
-                extra.append((b"etag", b'"%d"' % result.present))
-            raise problems.condition_failed(result.present)
-        else:
-            raise problems.key_not_found()
-        await send({"type": _START, "status": 204, "headers": headers})
-        await send(_NO_BODY)
-        return 204
+        return await _answer_write(result, send, extra)
 
     async def _get(self, key: bytes, scope: Scope, receive: Receive, send: Send, extra: Headers) -> int:
         said = _meaningful(scope["headers"])
@@ -183,6 +214,12 @@ class KeyValue:
             extra.append((b"x-corecache-sequence", b"%d" % sequence))
         else:
             record = await self._service.get(key, Milliseconds(self._clock.now() + timeout_ms))
+        return await self._answer_record(record, known, scope, send, extra)
+
+    async def _answer_record(
+        self, record: Record | None, known: list[bytes] | None, scope: Scope, send: Send, extra: Headers
+    ) -> int:
+        """Answers what a read found; `known` are the tags that need not be sent again. Raises what is no success."""
         if record is None:
             raise problems.key_not_found()
         tag = b'"%d"' % record.version
@@ -209,6 +246,39 @@ class KeyValue:
     def _asked_timeout_ms(self, said: Mapping[bytes, bytes]) -> int:
         text = said.get(b"x-corecache-timeout")
         return self._timeout_ms if text is None else parameters.timeout_ms_of(text, self._timeout_max_ms)
+
+
+async def _answer_write(result: Result, send: Send, extra: Headers) -> int:
+    """Answers a write's success; raises what is none."""
+    if isinstance(result, Written):
+        headers = [(b"etag", b'"%d"' % result.version)]
+    elif isinstance(result, Deleted):
+        headers = []
+    elif isinstance(result, ConditionFailed):
+        if result.present is not None:
+            extra.append((b"etag", b'"%d"' % result.present))
+        raise problems.condition_failed(result.present)
+    else:
+        raise problems.key_not_found()
+    await send({"type": _START, "status": 204, "headers": headers})
+    await send(_NO_BODY)
+    return 204
+
+
+def _answer_plainly(exchange: Exchange, record: Record) -> bool:
+    """Answers a read with a small record that does not expire; False if it is another, or the exchange can't."""
+    value = record.value
+    if record.expires != NEVER or len(value) > FREE_BYTES:
+        return False
+    return exchange.answer(_FOUND % (len(value), record.version, record.timestamp), value)
+
+
+def _is_unusual(headers: Headers) -> bool:
+    """Says whether a header asks for something; a Content-Length does not, and the parser lets no two of them pass."""
+    for name, _ in headers:  # noqa: SIM110 (a generator would cost more than the loop)
+        if name in _UNUSUAL:
+            return True
+    return False
 
 
 def _meaningful(headers: Headers) -> Mapping[bytes, bytes]:
