@@ -134,14 +134,16 @@ def test_a_reader_that_stops_reading_ends_a_scan_quietly(run: Command, node: Nod
     assert scan.wait() == 141
 
 
-def test_a_full_disk_below_standard_output_is_an_error(run: Command, node: Node) -> None:
-    """Output that can't be written is not success."""
+@pytest.mark.parametrize("command", ["get full", "get overfull", "scan --prefix full", "storage"])
+def test_a_full_disk_below_standard_output_is_an_error(run: Command, node: Node, command: str) -> None:
+    """Output that can't be written is not success, whether that is seen at once or in the end."""
     node.put(b"full", b"v")
+    node.put(b"overfull", bytes(100_000))
     with Path("/dev/full").open("wb") as full:
-        ended = run.process("get", "full", stdin=subprocess.DEVNULL, stdout=full.fileno())
+        ended = run.process(*command.split(), stdin=subprocess.DEVNULL, stdout=full.fileno())
         _, err = ended.communicate()
     assert ended.returncode == 5
-    assert err == b"corecache: [Errno 28] No space left on device\n"
+    assert err == b"corecache: standard output: No space left on device\n"
 
 
 def test_put_in_a_terminal_does_not_wait_silently(run: Command) -> None:

@@ -32,6 +32,8 @@ def unused_url() -> str:
         ("put", "k", "v", "--ttl", "-1"),
         ("put", "k", "v", "--ttl", "nan"),
         ("put", "k", "v", "--if-version", "x"),
+        ("put", "k", "v", "--if-version", "-1"),
+        ("delete", "k", "--if-version", "0"),
         ("put", "k", "v", "--if-absent", "--if-version", "1"),
         ("put", "k", "v", "--file", "f"),
         ("put", "k", "--file", "/nonexistent/f"),
@@ -135,6 +137,7 @@ def test_versions(run: Command) -> None:
     """`version` and `--version` print the same line."""
     expected = f"corecache {__version__}\n".encode()
     assert run("version") == (0, expected, "")
+    assert run("version", "--endpoint", unused_url()) == (0, expected, "")
     assert run("--version") == (0, expected, "")
 
 
@@ -146,6 +149,17 @@ def test_help_lists_all_commands(run: Command) -> None:
         assert f" {command} ".encode() in page
     code, alone, _ = run()
     assert (code, alone.split()) == (2, page.split())
+
+
+@pytest.mark.parametrize(
+    "command", ["get", "put", "delete", "scan", "status", "storage", "bench", "version", "serve", "storage flush"]
+)
+def test_help_shows_a_flag_as_a_flag(run: Command, command: str) -> None:
+    """Every command's help shows what its options take: a flag nothing, an endpoint an address."""
+    code, page, err = run(*command.split(), "--help")
+    assert (code, err) == (0, "")
+    assert b"bool" not in page
+    assert (b"--endpoint URL" in page) == (command != "serve")
 
 
 def test_a_second_node_on_the_same_data_is_refused(run: Command, node: Node) -> None:

@@ -18,7 +18,7 @@ from corecache import __version__
 from corecache.cli import bench, keys, scan, serve, status, storage
 from corecache.cli.exits import BROKEN, BROKEN_PIPE, INTERRUPTED, WRONG_USAGE, complain, drop_output, exit_code_of
 from corecache.cli.node import Endpoints
-from corecache.cli.octets import ReaderGoneError, say
+from corecache.cli.octets import ReaderGoneError, flush_out, say
 from corecache.errors import CoreCacheError
 
 EPILOG = (
@@ -33,6 +33,7 @@ app = typer.Typer(
     invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # with Rich a flag is shown as "--json <bool>", as if it took a value
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 serve.add_to(app)
@@ -65,8 +66,11 @@ def corecache(
 
 
 @app.command(name="version")
-def print_version() -> None:
-    """Print the version."""
+def print_version(endpoint: Endpoints = None) -> None:
+    """Print the version of this program.
+
+    No node is asked: --endpoint is accepted, as everywhere, and not used.
+    """
     say(f"corecache {__version__}")
 
 
@@ -78,8 +82,7 @@ def main() -> NoReturn:
 def _run() -> int:
     try:
         returned = app(prog_name="corecache", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        flush_out()
     except TyperException as error:
         complain(_as_sentence(error))
         return WRONG_USAGE

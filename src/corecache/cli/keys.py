@@ -13,9 +13,9 @@ from corecache.cli.exits import NO, complain
 from corecache.cli.node import AsJson, Endpoints, connect
 from corecache.cli.octets import KeyInBase64, escaped, octets, say, value_of, write_out
 
-Key: TypeAlias = Annotated[str, typer.Argument(help="The key, as text.", show_default=False)]
+Key: TypeAlias = Annotated[str, typer.Argument(metavar="KEY", help="The key, as text.", show_default=False)]
 IfVersion: TypeAlias = Annotated[
-    int | None, typer.Option(metavar="N", help="Only if the key has this version.", show_default=False)
+    int | None, typer.Option(metavar="N", min=1, help="Only if the key has this version.", show_default=False)
 ]
 
 
@@ -56,7 +56,7 @@ def put(
     key: Key,
     value: Annotated[
         str | None,
-        typer.Argument(help='The value; "-" or none: standard input.', show_default=False),
+        typer.Argument(metavar="VALUE", help='The value; "-" or none: standard input.', show_default=False),
     ] = None,
     file: Annotated[
         str | None, typer.Option(metavar="FILE", help="Take the value from a file.", show_default=False)

@@ -78,14 +78,22 @@ def say(line: str) -> None:
 
 
 def write_out(raw: bytes) -> None:
-    """Writes bytes to standard output as they are."""
+    """Writes bytes to standard output as they are. Raises: OSError, ReaderGoneError."""
     if sys.stdout is None:
         raise OSError("standard output is closed: there is nowhere to write to")
     try:
         sys.stdout.buffer.write(raw)
-    except BrokenPipeError as error:
-        # Under its own name: typer would end the program with 1, which means "no" here.
-        raise ReaderGoneError from error
+    except OSError as error:
+        raise _unwritten(error) from error
+
+
+def flush_out() -> None:
+    """Hands to the system what is still buffered for standard output. Raises: OSError, ReaderGoneError."""
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            raise _unwritten(error) from error
 
 
 def escaped(raw: bytes) -> str:
@@ -100,6 +108,11 @@ def _shown(character: str) -> str:
     if character.isprintable():
         return character
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def _unwritten(error: OSError) -> Exception:
+    # A reader who has gone has a name of its own: typer would end the program with 1, which means "no" here.
+    return ReaderGoneError() if isinstance(error, BrokenPipeError) else OSError(f"standard output: {error.strerror}")
 
 
 def _no_value() -> CallerFault:

@@ -17,7 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(context: typer.Context, as_json: AsJson = False, endpoint: Endpoints = None) -> None:
-    """Show the cluster: its nodes, its partitions, how far the copies lag."""
+    """Show the cluster: nodes, partitions, how far copies lag."""
     with connect(context, endpoint) as client:
         report = client.cluster()
     if as_json:

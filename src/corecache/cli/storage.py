@@ -13,7 +13,7 @@ from corecache.reports import StorageReport
 
 def add_to(app: typer.Typer) -> None:
     """Adds the group of commands."""
-    group = typer.Typer(help="Show or steer the storage of a node: memtables, SSTables, tombstones, bytes.")
+    group = typer.Typer(help="Show or steer the storage: memtables, SSTables, bytes.", rich_markup_mode=None)
     group.callback(invoke_without_command=True)(storage)
     for command in (show, flush, compact):
         group.command()(command)
@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def storage(context: typer.Context, as_json: AsJson = False, endpoint: Endpoints = None) -> None:
-    """Show or steer the storage of a node: memtables, SSTables, tombstones, bytes.
+    """Show or steer the storage: memtables, SSTables, bytes.
 
     Without a command it shows.
     """
@@ -45,7 +45,10 @@ def flush(context: typer.Context, as_json: AsJson = False, endpoint: Endpoints =
 
 
 def compact(context: typer.Context, as_json: AsJson = False, endpoint: Endpoints = None) -> None:
-    """Merge all SSTables, now, so that overwritten and deleted records leave the disk, and show the tree."""
+    """Merge all SSTables, now, and show the tree.
+
+    Overwritten and deleted records leave the disk.
+    """
     with connect(context, endpoint) as client:
         _print(client.compact(), as_json or context.obj is True)
 

@@ -4,7 +4,9 @@ A table in a terminal has a frame and fits its width; into a pipe it goes wide e
 node sends is shown as text, never read as markup.
 """
 
+import sys
 from collections.abc import Collection, Iterable, Sequence
+from io import StringIO
 
 import msgspec
 
@@ -32,11 +34,13 @@ def print_table(
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
+    # Rich draws into memory: writing, and what may go wrong with it, is write_out's alone.
+    drawn = StringIO()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    console = Console(file=drawn, force_terminal=terminal, highlight=False)
+    if not terminal:
         # Into a file or pipe nothing has to fit: as wide as the widest row.
         wide = console.options.update(max_width=WIDTH_MAX)
-        console = Console(highlight=False, width=console.measure(table, options=wide).maximum)
-    with console.capture() as captured:
-        console.print(table)
-    write_out(captured.get().encode())
+        console.width = console.measure(table, options=wide).maximum
+    console.print(table)
+    write_out(drawn.getvalue().encode())
