@@ -158,6 +158,35 @@ async def test_a_batch_and_what_it_reads_are_bounded(lab: Lab) -> None:
     assert (second["status"], second["code"]) == (413, "answer_too_large")
 
 
+@served(limits={"batch_bytes_max": 4096})
+async def test_an_atomic_batch_answers_no_more_than_a_batch_may(lab: Lab) -> None:
+    """Each get counts, of one key too, as it is encoded; the writes beside a get that did not fit have happened."""
+    await lab.ask("PUT", "/v1/kv/{t}text", b"x" * 1500)
+    await lab.ask("PUT", "/v1/kv/{t}bytes", b"\xff" * 3100)
+    for key, fitting in (("{t}text", 2), ("{t}bytes", 0), ("{t}absent", 20)):
+        write = {"op": "put", "key": "{t}written", "value": key}
+        for atomic in (True, False):
+            answer = await batch(lab, write, *[{"op": "get", "key": key}] * 20, atomic=atomic)
+            put, *gets = answer.json()["results"]
+            assert (answer.status, put["status"]) == (200, 204)
+            assert [get["status"] < 413 for get in gets] == [True] * fitting + [False] * (20 - fitting)
+            assert {get.get("code") for get in gets[fitting:]} <= {"answer_too_large"}
+            assert not any("outcome" in get for get in gets)
+            assert lab.service.records[b"{t}written"].value == key.encode()
+
+
+@served(http={"buffered_bytes_max": 3_000_000})
+async def test_large_values_are_answered_and_then_forgotten(lab: Lab) -> None:
+    """Values that a thread encodes come whole; one that the budget has no room for is 503 in its result."""
+    value = "é" * 700_000
+    await lab.ask("PUT", "/v1/kv/{t}a", value.encode())
+    for atomic in (True, False, True, False):
+        found = await results(lab, *[{"op": "get", "key": "{t}a"}] * 3, atomic=atomic)
+        assert [result["status"] for result in found] == [200, 200, 503]
+        assert [result.get("value") for result in found] == [value, value, None]
+        assert found[2]["code"] == "too_much_buffered"
+
+
 @served()
 async def test_an_operation_that_meets_an_error_shows_it(lab: Lab) -> None:
     """Errors of single operations are results; one of an atomic batch is the answer."""

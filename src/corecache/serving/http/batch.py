@@ -8,27 +8,35 @@ Two kinds, told apart by `atomic`:
   makes the batch wait in the middle.
 * Atomic: all keys share a partition; either every operation takes effect or, when a condition fails, none.
 
-The rule: the whole request is understood before anything of it is begun. What the operations mean is
+Rule 1: the whole request is understood before anything of it is begun. What the operations mean is
 `batch_operations.py`; the results have the statuses that the same calls on /v1/kv/{key} have.
+
+Rule 2: what the gets of a batch add to its answer is bounded and counted as it is encoded, in both kinds. A get whose
+value does not fit says so in its own result, because the writes beside it have happened.
 """
 
 import asyncio
 from collections.abc import Sequence
+from typing import TypeAlias
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from corecache.config import Config
 from corecache.errors import CallerFault, CoreCacheError
 from corecache.identity import Milliseconds
-from corecache.operations import Absent, ConditionFailed, Deleted, Found, Operation, Read, Result, Written
+from corecache.operations import Absent, ConditionFailed, Deleted, Found, Operation, Read, Record, Result, Written
 from corecache.ports import Clock, Service
 from corecache.serving.http import parameters, problems
-from corecache.serving.http.batch_operations import BatchAnswer, BatchResult, batch_of, encoded
+from corecache.serving.http.batch_operations import BatchResult, batch_of, encoded
 from corecache.serving.http.bodies import BodyReader, Budget, JsonAnswer
-from corecache.serving.http.listing import asked_timeout_ms, text_or_base64
+from corecache.serving.http.listing import ASIDE_BYTES, asked_timeout_ms, text_or_base64
 
 _GETS_AT_ONCE = 16
+
+Shown: TypeAlias = BatchResult | msgspec.Raw
+"""A result, or the JSON of one."""
 
 
 class Batch:
@@ -57,37 +65,59 @@ class Batch:
             atomic, operations = batch_of(body, self._limits)
             deadline = Milliseconds(self._clock.now() + timeout_ms)
             if atomic:
-                results = await self._execute_atomic(operations, deadline)
+                results = await self._execute_atomic(operations, deadline, values)
             else:
                 results = await _Run(self._service, deadline, values).execute(operations)
-            return JsonAnswer(encoded(BatchAnswer(results)), self._budget, refusable=False)
+            return JsonAnswer(encoded({"results": results}), self._budget, refusable=False)
         finally:
             reader.release()
             values.release()
 
-    async def _execute_atomic(self, operations: Sequence[Operation], deadline: Milliseconds) -> list[BatchResult]:
+    async def _execute_atomic(
+        self, operations: Sequence[Operation], deadline: Milliseconds, values: "_Values"
+    ) -> list[Shown]:
         if not operations:
             return []
-        results = [_shown(result) for result in await self._service.write(operations, deadline)]
-        failed = [number for number, result in enumerate(results) if result.status == 412]
+        results = await self._service.write(operations, deadline)
+        failed = [number for number, result in enumerate(results) if isinstance(result, ConditionFailed)]
         if failed:
             error = CallerFault(
                 "not_executed", f"The condition of operation {failed[0]} failed, so that nothing was written."
             )
-            results = [result if result.status == 412 else refused(error) for result in results]
-        return results
+            return [_shown(one) if isinstance(one, ConditionFailed) else refused(error) for one in results]
+        return [await values.shown(one.record) if isinstance(one, Found) else _shown(one) for one in results]
 
 
 class _Values:
-    """The values that a batch has read: up to `bytes_max`, and in the budget until the answer is made."""
+    """The values that a batch has read, as its answer shows them: up to `bytes_max`, and in the budget until then."""
 
     def __init__(self, budget: Budget, bytes_max: int) -> None:
         self._budget = budget
         self._bytes_max = bytes_max
         self._bytes = 0
+        self._turn_bytes = 0
 
-    def add(self, size_bytes: int) -> None:
-        """Counts a value. Raises: CallerFault `answer_too_large`, NotDone `too_much_buffered`."""
+    async def shown(self, record: Record) -> Shown:
+        """Returns the result of a get: the record, or that there is no room for its value. Raises nothing."""
+        size_bytes = len(record.value)
+        try:
+            self._add(size_bytes)
+            try:
+                shown = await self._encoded(record)
+                self._add(len(shown) - size_bytes)
+            except CoreCacheError:
+                self._bytes -= size_bytes
+                self._budget.release(size_bytes)
+                raise
+        except CoreCacheError as error:
+            return refused(error, write=False)
+        return msgspec.Raw(shown)
+
+    def release(self) -> None:
+        """Gives back what was counted."""
+        self._budget.release(self._bytes)
+
+    def _add(self, size_bytes: int) -> None:
         if self._bytes + size_bytes > self._bytes_max:
             raise CallerFault(
                 "answer_too_large",
@@ -96,9 +126,13 @@ class _Values:
         self._budget.reserve(size_bytes)
         self._bytes += size_bytes
 
-    def release(self) -> None:
-        """Gives back what was counted."""
-        self._budget.release(self._bytes)
+    async def _encoded(self, record: Record) -> bytes:
+        self._turn_bytes += len(record.value)
+        if self._turn_bytes <= ASIDE_BYTES:
+            return _found(record)
+        # One large value, or the last of many small ones: other requests get their turn while a thread encodes it.
+        self._turn_bytes = 0
+        return await asyncio.to_thread(_found, record)
 
 
 class _Run:
@@ -108,11 +142,11 @@ class _Run:
         self._service = service
         self._deadline = deadline
         self._values = values
-        self._results: dict[int, BatchResult] = {}
+        self._results: dict[int, Shown] = {}
         self._writes: list[tuple[int, Operation]] = []
         self._reads: list[tuple[int, bytes]] = []
 
-    async def execute(self, operations: Sequence[Operation]) -> list[BatchResult]:
+    async def execute(self, operations: Sequence[Operation]) -> list[Shown]:
         """Returns a result for each operation."""
         written: set[bytes] = set()
         read: set[bytes] = set()
@@ -144,41 +178,36 @@ class _Run:
         for first in range(0, len(self._reads), _GETS_AT_ONCE):
             together = self._reads[first : first + _GETS_AT_ONCE]
             found = await asyncio.gather(*(self._read(key) for _, key in together))
-            for (number, _), shown in zip(together, found, strict=True):
-                self._results[number] = shown
+            for (number, _), answer in zip(together, found, strict=True):
+                self._results[number] = answer
         self._writes.clear()
         self._reads.clear()
 
-    async def _read(self, key: bytes) -> BatchResult:
+    async def _read(self, key: bytes) -> Shown:
         try:
             record = await self._service.get(key, self._deadline)
-            if record is None:
-                return _shown(Absent())
-            self._values.add(len(record.value))
-            return _shown(Found(record))
         except CoreCacheError as error:
             return refused(error, write=False)
+        return _shown(Absent()) if record is None else await self._values.shown(record)
 
 
 def _shown(result: Result) -> BatchResult:
-    """Returns how a batch shows a result."""
+    """Returns how a batch shows a result without a value."""
     if isinstance(result, Written):
         return BatchResult(204, version=result.version)
     if isinstance(result, Deleted):
         return BatchResult(204)
     if isinstance(result, Absent):
         return BatchResult(404)
-    if isinstance(result, ConditionFailed):
-        return BatchResult(412, present=result.present)
-    value, value_base64 = text_or_base64(result.record.value)
-    return BatchResult(
-        200,
-        version=result.record.version,
-        timestamp=result.record.timestamp,
-        expires=result.record.expires or None,
-        value=value,
-        value_base64=value_base64,
-    )
+    assert isinstance(result, ConditionFailed)
+    return BatchResult(412, present=result.present)
+
+
+def _found(record: Record) -> bytes:
+    """Returns the JSON of a get that found this record."""
+    value, value_base64 = text_or_base64(record.value)
+    expires = record.expires or None
+    return encoded(BatchResult(200, record.version, record.timestamp, expires, value, value_base64))
 
 
 def refused(error: CoreCacheError, write: bool = True) -> BatchResult:

@@ -25,6 +25,9 @@ from corecache.serving.http.bodies import Budget, JsonAnswer, Scope
 ITEMS_DEFAULT = 100
 LIMIT_MAX = 1_000_000_000
 
+ASIDE_BYTES = 1024 * 1024
+"""What is above this is encoded on a thread, so that other requests need not wait for it."""
+
 _PARAMETERS = frozenset(("prefix", "start", "end", "limit", "cursor", "keys_only"))
 _encoder = msgspec.json.Encoder()
 
