@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import Any
 
 import uvloop
@@ -69,7 +69,10 @@ def test_operations_on_a_key_take_effect_in_their_order() -> None:
             for asked, result in zip(operations, found, strict=True):
                 key = asked["key"]
                 if asked["op"] == "get":
-                    assert result.get("value") == state.get(key)
+                    value = (
+                        b64decode(result["value_base64"]).decode() if "value_base64" in result else result.get("value")
+                    )
+                    assert value == state.get(key)
                 elif asked["op"] == "delete":
                     assert result["status"] == (204 if state.pop(key, None) is not None else 404)
                 elif asked.get("if_absent") and key in state:

@@ -23,13 +23,13 @@ def octets(item: dict[str, Any], name: str) -> bytes:
 @served()
 async def test_an_item_shows_all_of_its_record(lab: Lab) -> None:
     """Text is text, other bytes are marked base64; version, timestamp and expiry are numbers."""
-    await lab.ask("PUT", "/v1/kv/%00caf%C3%A9?ttl=100", b"\xffvalue")
+    await lab.ask("PUT", "/v1/kv/%7Fcaf%C3%A9?ttl=100", b"\xffvalue")
     page = (await lab.ask("GET", "/v1/kv")).json()
     (item,) = page["items"]
-    record = lab.service.records["\x00café".encode()]
+    record = lab.service.records["\x7fcafé".encode()]
     assert page["cursor"] is None
     assert item == {
-        "key": "\x00café",
+        "key": "\x7fcafé",
         "value_base64": "/3ZhbHVl",
         "version": 1,
         "timestamp": record.timestamp,
@@ -73,6 +73,56 @@ def test_paging_shows_every_record_of_a_range_once() -> None:
     check()
 
 
+@served()
+async def test_text_has_no_control_characters(lab: Lab) -> None:
+    """Tab, newline and carriage return are text; a byte that JSON would write as six makes it base64."""
+    spelled = {
+        b"\t\n\r": True,
+        b'"\\\x7f': True,
+        "é😀".encode(): True,
+        b"": True,
+        b"\xff": False,
+        b"\xed\xa0\x80": False,
+    }
+    spelled |= {bytes([octet]): octet in b"\t\n\r" for octet in range(0x20)}
+    for octets_, is_text in spelled.items():
+        await lab.ask("PUT", "/v1/kv/a", octets_)
+        (item,) = (await lab.ask("GET", "/v1/kv")).json()["items"]
+        assert ("value" in item) == is_text, octets_
+        assert octets(item, "value") == octets_
+        got = await lab.ask("POST", "/v1/batch", b'{"operations":[{"op":"get","key":"a"}]}')
+        assert octets(got.json()["results"][0], "value") == octets_
+        assert len(got.body) <= 2 * len(octets_) + 120
+
+
+def test_pages_have_no_more_bytes_than_they_may() -> None:
+    """Items are counted as JSON writes them; a page ends early but is never empty, and the next one goes on there."""
+    values = {
+        b"a": b"\x00" * 1000,
+        b"b": b'"' * 1000,
+        b"c": b"x" * 1000,
+        b"d": b"x" * 800,
+        b"e": b'"' * 3000,
+        b"f": b"",
+    }
+
+    async def scenario(lab: Lab) -> None:
+        for key, value in values.items():
+            lab.service.records[key] = Record(value, Version(1), Timestamp(1))
+        pages: list[list[bytes]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            answer = await lab.ask("GET", "/v1/kv" + (f"?cursor={cursor}" if cursor else ""))
+            page = answer.json()
+            pages.append([octets(item, "key") for item in page["items"]])
+            assert {octets(item, "key"): octets(item, "value") for item in page["items"]}.items() <= values.items()
+            assert len(answer.body) <= 2100 or len(page["items"]) == 1
+            cursor = page["cursor"]
+        assert pages == [[b"a"], [b"b"], [b"c", b"d"], [b"e"], [b"f"]]
+
+    uvloop.run(with_lab(config_of(limits={"page_bytes_max": 2000}), scenario))
+
+
 @served(limits={"page_items_max": 5})
 async def test_bad_listings_are_refused(lab: Lab) -> None:
     """Limits, flags and cursors that are none are 400."""
@@ -114,11 +164,12 @@ async def test_too_many_listings_at_once_are_503(lab: Lab) -> None:
 
 @served()
 async def test_a_large_page_comes_whole(lab: Lab) -> None:
-    """Pages above 64 KiB go out as they are, and HEAD has no body."""
-    for number in range(10):
-        await lab.ask("PUT", f"/v1/kv/{number}", b"\xff" * 50_000)
+    """Pages above 64 KiB go out as they are, those above 1 MiB by way of a thread, and HEAD has no body."""
     wire = await lab.connect()
-    page = (await wire.ask("GET", "/v1/kv")).json()
-    assert [octets(item, "value") for item in page["items"]] == [b"\xff" * 50_000] * 10
+    for size_bytes in (50_000, 200_000):
+        for number in range(10):
+            await lab.ask("PUT", f"/v1/kv/{number}", b"\xff" * size_bytes)
+        page = (await wire.ask("GET", "/v1/kv")).json()
+        assert [octets(item, "value") for item in page["items"]] == [b"\xff" * size_bytes] * 10
     assert (await wire.ask("HEAD", "/v1/kv")).status == 200
     assert (await wire.ask("GET", "/healthz")).status == 200

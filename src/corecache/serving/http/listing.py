@@ -1,13 +1,15 @@
 """GET /v1/kv: keys and values in byte order, a page at a time.
 
 The rule: a page answers `prefix`, `start` and `end` together (their intersection); its cursor says where the next page
-begins and is good only for the same range. Bytes that are no UTF-8 text are shown in base64, under another name
-(`key_base64`, `value_base64`), so that a program can tell them apart.
+begins and is good only for the same range. Bytes that are no text are shown in base64, under another name
+(`key_base64`, `value_base64`), so that a program can tell them apart. A page ends early rather than have more than
+`limits.page_bytes_max` bytes of items, counted as they are encoded: the node's count of keys and values is less.
 
 At most `limits.listings_max` listings run at once: one more is refused, because a listing costs as much as many reads.
 A page is not a snapshot: each record is as it was when its page was made.
 """
 
+import asyncio
 from base64 import b64encode
 
 import msgspec
@@ -18,7 +20,7 @@ from corecache.config import Config
 from corecache.errors import NotDone
 from corecache.identity import Milliseconds
 from corecache.operations import NEVER
-from corecache.ports import Clock, Item, Service
+from corecache.ports import Clock, Item, Page, Service
 from corecache.serving.http import parameters
 from corecache.serving.http.bodies import Budget, JsonAnswer, Scope
 
@@ -29,6 +31,7 @@ ASIDE_BYTES = 1024 * 1024
 """What is above this is encoded on a thread, so that other requests need not wait for it."""
 
 _PARAMETERS = frozenset(("prefix", "start", "end", "limit", "cursor", "keys_only"))
+_CONTROLS = bytes(octet for octet in range(0x20) if octet not in b"\t\n\r")
 _encoder = msgspec.json.Encoder()
 
 
@@ -68,6 +71,7 @@ class Listing:
         self._clock = clock
         self._budget = budget
         self._items_max = config.limits.page_items_max
+        self._bytes_max = config.limits.page_bytes_max
         self._listings_max = config.limits.listings_max
         self._http = config.http
         self._running = 0
@@ -91,9 +95,11 @@ class Listing:
                 Milliseconds(self._clock.now() + timeout_ms),
                 values=not asked.keys_only,
             )
-            cursor = None if page.resume is None else parameters.cursor_from(page.resume)
-            items = [listed(item, asked.keys_only) for item in page.items]
-            return JsonAnswer(_encoder.encode(ListedPage(items, cursor)), self._budget, refusable=True)
+            if sum(len(item.key) + len(item.record.value) for item in page.items) > ASIDE_BYTES:
+                body = await asyncio.to_thread(encoded_page, page, asked.keys_only, self._bytes_max)
+            else:
+                body = encoded_page(page, asked.keys_only, self._bytes_max)
+            return JsonAnswer(body, self._budget, refusable=True)
         finally:
             self._running -= 1
 
@@ -131,11 +137,32 @@ def asked_timeout_ms(scope: Scope, timeout_ms: int, timeout_max_ms: int) -> int:
 
 
 def text_or_base64(octets: bytes) -> tuple[str | None, str | None]:
-    """Returns bytes as text if they are UTF-8, else None and their base64."""
-    try:
-        return octets.decode(), None
-    except UnicodeDecodeError:
-        return None, b64encode(octets).decode("ascii")
+    """Returns bytes as text, or None and their base64.
+
+    Text is UTF-8 without control characters other than tab, newline and carriage return. JSON writes each of the others
+    as six bytes; what is text here at most doubles.
+    """
+    if len(octets.translate(None, _CONTROLS)) == len(octets):
+        try:
+            return octets.decode(), None
+        except UnicodeDecodeError:
+            pass
+    return None, b64encode(octets).decode("ascii")
+
+
+def encoded_page(page: Page, keys_only: bool, bytes_max: int) -> bytes:
+    """Returns the JSON of a page: as many of its items, at least the first, as `bytes_max` bytes of JSON allow."""
+    items: list[msgspec.Raw] = []
+    size_bytes = 0
+    resume = page.resume
+    for item in page.items:
+        encoded = _encoder.encode(listed(item, keys_only))
+        size_bytes += len(encoded)
+        if items and size_bytes > bytes_max:
+            resume = item.key
+            break
+        items.append(msgspec.Raw(encoded))
+    return _encoder.encode({"items": items, "cursor": None if resume is None else parameters.cursor_from(resume)})
 
 
 def listed(item: Item, keys_only: bool) -> ListedItem:
