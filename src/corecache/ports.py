@@ -83,7 +83,7 @@ class Store(Protocol):
         """
 
     async def expired(self, before: Timestamp, keys_max: int) -> list[tuple[PartitionId, bytes, Record]]:
-        """Returns up to `keys_max` records whose expiry is at or before a date, earliest first."""
+        """Returns up to `keys_max` records whose expiry is at or before a date, earliest first, with empty values."""
 
     async def flush(self) -> None:
         """Writes all memtables to SSTables; returns when they are on the disk. Raises: Broken."""

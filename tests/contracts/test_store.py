@@ -324,13 +324,13 @@ def test_a_scan_ends_after_the_item_that_exceeds_the_bytes(play: Callable[[Scene
 
 
 def test_expired_gives_what_is_due_earliest_first(play: Callable[[Scene], None]) -> None:
-    """Only records whose expiry is at or before the date are due; overwritten and deleted ones are not."""
+    """Only records whose expiry is at or before the date are due, and come without their values; no stale ones are."""
 
     async def scene(ground: Ground) -> None:
         store = await ground.begin()
         await store.apply(
             [
-                (ZERO, entry(1, {b"late": record(b"", 1, 300), b"first": record(b"", 2, 100)})),
+                (ZERO, entry(1, {b"late": record(b"x" * 9000, 1, 300), b"first": record(b"y", 2, 100)})),
                 (ONE, entry(1, {b"second": record(b"", 1, 200), b"gone": record(b"", 2, 50)})),
                 (ZERO, entry(2, {b"prolonged": record(b"", 3, 60), b"kept": record(b"", 4, 60)})),
                 (ONE, entry(2, {b"gone": None})),
@@ -341,6 +341,7 @@ def test_expired_gives_what_is_due_earliest_first(play: Callable[[Scene], None])
         for before, count in [(99, 0), (100, 1), (200, 2), (299, 3), (300, 4)]:
             found = await store.expired(Timestamp(before), 10)
             assert [(partition, key, one.version) for partition, key, one in found] == due[:count]
+            assert all(one.value == b"" for _, _, one in found)
         assert [key for _, key, _ in await store.expired(Timestamp(300), 2)] == [b"first", b"second"]
         await store.close()
         again = await ground.open()

@@ -431,6 +431,51 @@ def test_index_entries_of_overwritten_records_are_removed_when_their_time_comes(
     asyncio.run(scene())
 
 
+def test_what_is_due_or_listed_is_not_all_held_in_memory(tmp_path: Path) -> None:
+    """A look at 40 due records of 4 MiB, and a listing of one key in 16,384 partitions, need little memory."""
+    ended = subprocess.run(
+        [sys.executable, "-c", READING, str(tmp_path), *sys.path], capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    due_bytes, listed_bytes = map(int, ended.stdout.split())
+    assert due_bytes < 96 * MIB
+    assert listed_bytes < 64 * MIB
+
+
+READING = """
+import sys
+path, sys.path[:] = sys.argv[1], sys.argv[2:]
+import asyncio, os, pathlib
+from storage.store_lab import NODE, REPLICA, ZERO, config, entry, opened, record
+
+def grown_bytes(name):
+    status = pathlib.Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(name))
+
+async def peak_bytes(call):
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    before = grown_bytes("VmRSS")
+    await call
+    return grown_bytes("VmHWM") - before
+
+async def main():
+    async with opened(pathlib.Path(path), config(compression="none")) as store:
+        await store.save(NODE, {ZERO: REPLICA})
+        for key in range(4):
+            await store.apply([(one, entry(1, {b"%d" % key: record(os.urandom(3000), 1)})) for one in range(1, 16384)])
+        await store.flush()
+        listed = await peak_bytes(store.scan(range(1, 16384), b"", None, 1, 1 << 20, True))
+        for step in range(1, 41):
+            await store.apply([(ZERO, entry(step, {b"%d" % step: record(bytes(4 << 20), step, step)}))])
+        await store.flush()
+        due = await peak_bytes(store.expired(1000, 1000))
+        assert len(await store.expired(1000, 1000)) == 40
+        print(due, listed)
+
+asyncio.run(main())
+"""
+
+
 def test_closing_interrupts_a_compaction(tmp_path: Path) -> None:
     """A store closes though a long compaction is under way; that one says so; nothing is lost."""
 

@@ -162,7 +162,7 @@ class MemoryStore:
         """Returns records that are due, earliest first."""
         self._refuse_if_closed()
         due = [
-            (partition, key, record)
+            (partition, key, msgspec.structs.replace(record, value=b""))
             for (partition, key), record in self._contents.records.items()
             if record.expires != NEVER and record.expires <= before
         ]

@@ -231,16 +231,17 @@ class RocksStore:
 
     async def expired(self, before: Timestamp, keys_max: int) -> list[tuple[PartitionId, bytes, Record]]:
         """Returns records that are due, and removes index entries that belong to none any more."""
-        look = partial(
-            rocksdb_scan.due, self._families[keyspace.EXPIRY], self._families[keyspace.RECORDS], before, keys_max
-        )
-        while True:
-            due = await self._read(look)
+        expiry, records = self._families[keyspace.EXPIRY], self._families[keyspace.RECORDS]
+        found: list[tuple[PartitionId, bytes, Record]] = []
+        resume: bytes | None = b""
+        while resume is not None and len(found) < keys_max:
+            due = await self._read(partial(rocksdb_scan.due, expiry, records, before, keys_max - len(found), resume))
+            found += due.records
+            resume = due.resume
             if due.stale and self._writer.failure is None:
                 async with self._writer.turn:
                     await self._writer.write(partial(self._fill_stale, due.stale))
-            if due.records or due.complete or not due.stale or self._writer.failure is not None:
-                return due.records
+        return found
 
     def _fill_stale(self, stale: list[bytes], batch: WriteBatch) -> None:
         for index_key in stale:

@@ -1,30 +1,71 @@
 """Reading ranges of RocksDB: records in the order of their keys over several partitions, and what has expired.
 
-A scan sees the tree as of one moment, because it uses one iterator for all partitions: each partition's part is read
-in slices, by seeking, and the slices are merged. (Iterators of rocksdict's snapshots show later writes; one iterator
-does not.) Values above `_HELD_BYTES` are not kept in a slice but fetched again when their turn comes, so a scan holds
-little more than what it returns.
+Rule 1: what is held is bounded by what is returned. A scan holds one page and one record more, however many partitions
+there are: it reads them one after the other, each only as far as its keys still belong to the page as found so far. A
+look for what has expired holds one value at a time and returns none.
+Rule 2: a scan sees the tree as of one moment, because it uses one iterator for all partitions. (Iterators of
+rocksdict's snapshots show later writes; one iterator does not.)
 
 Everything here blocks and belongs on a reader thread. The interpreter's lock is given up between the steps of an
 iterator by the interpreter itself, at its switch interval.
 """
 
-import heapq
-from collections.abc import Iterator, Sequence
+from bisect import insort
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from rocksdict import Rdict, RdictIter
+from rocksdict import Rdict
 
+from corecache.config import MIB
 from corecache.identity import PartitionId, Timestamp
 from corecache.operations import Record
 from corecache.ports import Item
 from corecache.storage import keyspace
 
-_SLICE_MIN: Final = 8
-_SLICE_MAX: Final = 128
-_HELD_BYTES: Final = 4 * 1024
 _EXAMINED_MAX: Final = 1000
+_READ_BYTES_MAX: Final = 16 * MIB
+
+
+class _Page:
+    """The records with the smallest keys of those offered: what a page may hold, and the one after it."""
+
+    def __init__(self, items_max: int, bytes_max: int) -> None:
+        self.found: list[tuple[bytes, bytes]] = []
+        self._items_max = items_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
+
+    def ends_before(self, key: bytes) -> bool:
+        """Says whether the page is full of smaller keys."""
+        found = self.found
+        full = len(found) > self._items_max or (found and self._bytes - _size_bytes(found[-1]) > self._bytes_max)
+        return bool(full) and key >= found[-1][0]
+
+    def offer(self, key: bytes, raw: bytes) -> None:
+        """Adds a record, and drops those at the end that no longer belong."""
+        found = self.found
+        insort(found, (key, raw))
+        self._bytes += _size_bytes((key, raw))
+        while len(found) > self._items_max + 1 or (
+            len(found) > 2 and self._bytes - _size_bytes(found[-1]) - _size_bytes(found[-2]) > self._bytes_max
+        ):
+            self._bytes -= _size_bytes(found.pop())
+
+    def items(self) -> tuple[list[Item], bytes | None]:
+        """Returns the page, and the key after it if there is one."""
+        items: list[Item] = []
+        found_bytes = 0
+        for key, raw in self.found:
+            if len(items) >= self._items_max or found_bytes > self._bytes_max:
+                return items, key
+            items.append(Item(key, keyspace.read_record(raw)))
+            found_bytes += _size_bytes((key, raw))
+        return items, None
+
+
+def _size_bytes(found: tuple[bytes, bytes]) -> int:
+    return len(found[0]) + len(found[1]) - keyspace.HEADER.size
 
 
 def scan(
@@ -37,98 +78,62 @@ def scan(
     values: bool,
 ) -> tuple[list[Item], bytes | None]:
     """Returns what `Store.scan` promises. Raises: KeyspaceError, and what rocksdict raises."""
+    page = _Page(items_max, bytes_max)
     iterator = records.iter()
-    slice_max = min(max(items_max // max(len(partitions), 1) + 1, _SLICE_MIN), _SLICE_MAX)
-    runs = [_run(iterator, keyspace.PREFIX.pack(partition), start, end, slice_max, values) for partition in partitions]
-    items: list[Item] = []
-    found_bytes = 0
-    for key, prefix, raw in heapq.merge(*runs, key=lambda found: found[0]):
-        if len(items) >= items_max or found_bytes > bytes_max:
-            return items, key
-        if raw is None:
-            iterator.seek(prefix + key)
-            raw = iterator.value()
-        items.append(Item(key, keyspace.read_record(raw)))
-        found_bytes += len(key) + (len(raw) - keyspace.HEADER.size)
-    return items, None
-
-
-def _run(
-    iterator: RdictIter, prefix: bytes, start: bytes, end: bytes | None, slice_max: int, values: bool
-) -> Iterator[tuple[bytes, bytes, bytes | None]]:
-    """Yields key, prefix and record of one partition; None for a record to be fetched again."""
-    position = prefix + start
-    while True:
-        found, position = _slice(iterator, prefix, position, end, slice_max, values)
-        yield from found
-        if len(found) < slice_max:
-            return
-
-
-def _slice(
-    iterator: RdictIter, prefix: bytes, position: bytes, end: bytes | None, slice_max: int, values: bool
-) -> tuple[list[tuple[bytes, bytes, bytes | None]], bytes]:
-    """Returns the next records of a partition, and where those after them start."""
-    stop = None if end is None else prefix + end
     header = keyspace.HEADER.size
-    found: list[tuple[bytes, bytes, bytes | None]] = []
-    iterator.seek(position)
-    while len(found) < slice_max and iterator.valid():
-        raw_key = iterator.key()
-        if not raw_key.startswith(prefix) or (stop is not None and raw_key >= stop):
-            return found, position
-        raw = iterator.value()
-        held = raw if values else raw[:header]
-        found.append((raw_key[len(prefix) :], prefix, held if len(held) <= _HELD_BYTES else None))
-        position = raw_key + b"\0"
-        iterator.next()
-    iterator.status()
-    return found, position
+    for partition in partitions:
+        prefix = keyspace.PREFIX.pack(partition)
+        iterator.seek(prefix + start)
+        while iterator.valid():
+            raw_key = iterator.key()
+            key = raw_key[len(prefix) :]
+            if not raw_key.startswith(prefix) or (end is not None and key >= end) or page.ends_before(key):
+                break
+            raw = iterator.value()
+            page.offer(key, raw if values else raw[:header])
+            iterator.next()
+        else:
+            iterator.status()
+    return page.items()
 
 
 class Due(msgspec.Struct):
-    """What a look at the expiry index gave. `stale` are index keys that belong to no record any more."""
+    """What a look at the expiry index gave.
+
+    `records` have empty values; `stale` are index keys that belong to no record any more; `resume` is the index key to
+    go on from, None if no further one is due.
+    """
 
     records: list[tuple[PartitionId, bytes, Record]]
     stale: list[bytes]
-    complete: bool
+    resume: bytes | None = None
 
 
-def due(expiry: Rdict, records: Rdict, before: Timestamp, keys_max: int) -> Due:
+def due(expiry: Rdict, records: Rdict, before: Timestamp, keys_max: int, start: bytes) -> Due:
     """Returns up to `keys_max` records that expire at or before a date, earliest first, from a bounded look.
 
-    It is `complete` if no further index key is due. Raises: KeyspaceError, and what rocksdict raises.
+    The look begins at an index key. Raises: KeyspaceError, and what rocksdict raises.
     """
-    index_keys: list[bytes] = []
+    found = Due([], [])
+    examined = read_bytes = 0
     iterator = expiry.iter()
-    iterator.seek_to_first()
-    more = False
+    iterator.seek(start)
     while iterator.valid():
-        raw_key = iterator.key()
-        if keyspace.read_expiry_key(raw_key)[0] > before:
-            break
-        if len(index_keys) >= max(keys_max, _EXAMINED_MAX):
-            more = True
-            break
-        index_keys.append(raw_key)
-        iterator.next()
-    else:
-        iterator.status()
-    return _verified(records, index_keys, keys_max, more)
-
-
-def _verified(records: Rdict, index_keys: list[bytes], keys_max: int, more: bool) -> Due:
-    """Returns which of these index keys name a record as it is now."""
-    due = Due([], [], not more)
-    named = [keyspace.read_expiry_key(index_key) for index_key in index_keys]
-    raws = records.get([keyspace.record_key(partition, key) for _, partition, _, key in named]) if named else []
-    for index_key, (expires, partition, version, key), raw in zip(index_keys, named, raws or [], strict=True):
-        record = None if raw is None else keyspace.read_record(raw)
+        index_key = iterator.key()
+        expires, partition, version, key = keyspace.read_expiry_key(index_key)
+        if expires > before:
+            return found
+        if len(found.records) >= keys_max or examined >= _EXAMINED_MAX or read_bytes >= _READ_BYTES_MAX:
+            found.resume = index_key
+            return found
+        raw = records.get(keyspace.record_key(partition, key))
+        examined += 1
+        read_bytes += 0 if raw is None else len(raw)
+        record = None if raw is None else keyspace.read_record(raw[: keyspace.HEADER.size])
         if record is None or record.version != version or record.expires != expires:
-            due.stale.append(index_key)
-        elif len(due.records) < keys_max:
-            due.records.append((partition, key, record))
+            found.stale.append(index_key)
         else:
-            due.complete = False
-            break
-    return due
+            found.records.append((partition, key, record))
+        iterator.next()
+    iterator.status()
+    return found
