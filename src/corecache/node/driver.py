@@ -16,7 +16,7 @@ Requests and their counting are in `requests.py`, reads in `node.py`.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -119,9 +119,15 @@ class Driver:
 
     def deliver(self, partition: PartitionId, event: events.Event) -> None:
         """Brings a replica an event and begins the actions that it answers with."""
+        self._deliver_all(((partition, event),))
+
+    def _deliver_all(self, happened: Iterable[tuple[PartitionId, events.Event]]) -> None:
+        now, begin, replicas = self._clock.now(), self._begin, self._replicas
+        partition = None
         try:
-            for action in self._replicas[partition].handle(event, self._clock.now()):
-                self._begin[type(action)](partition, action)
+            for partition, event in happened:
+                for action in replicas[partition].handle(event, now):
+                    begin[type(action)](partition, action)
         except Exception as exception:  # Rule 3.
             log.critical("a broken invariant", partition=partition, exc_info=True)
             self._broke(f"Partition {partition}: a broken invariant, {exception!r}.")
@@ -144,8 +150,8 @@ class Driver:
                     entries, self._appends = self._appends, []
                     self.rounds += 1
                     await self._store.append(entries)
-                    for partition, upto in {partition: entry.sequence for partition, entry in entries}.items():
-                        self.deliver(partition, events.Appended(upto))
+                    last = {partition: entry.sequence for partition, entry in entries}
+                    self._deliver_all((partition, events.Appended(upto)) for partition, upto in last.items())
             except Broken as failure:
                 self._storage_failed(failure)
 
@@ -154,6 +160,7 @@ class Driver:
         left_bytes, left_requests = self._limits.batch_bytes_max, self._limits.batch_requests_max
         queues, self._queues = self._queues, {}
         begun: dict[PartitionId, deque[ClientRequest]] = {}
+        writes: list[tuple[PartitionId, events.Event]] = []
         for partition, queue in queues.items():
             requests = []
             while queue and left_bytes > 0 and left_requests > 0:
@@ -163,11 +170,12 @@ class Driver:
                 if not request.reply.done():
                     requests.append(request)
                 else:
-                    self.admission.leave(request)
+                    self.admission.leave(1, request.size_bytes)
             if queue:
                 (begun if requests else self._queues)[partition] = queue
             if requests:
-                self.deliver(partition, events.ClientWrites(requests, accepted))
+                writes.append((partition, events.ClientWrites(requests, accepted)))
+        self._deliver_all(writes)
         # Whoever had a share of this round comes last in the next one: a busy partition holds up no other.
         self._queues |= begun
         if self._queues:
@@ -180,8 +188,8 @@ class Driver:
             try:
                 entries, self._applies = self._applies, []
                 await self._store.apply(entries)
-                for partition, upto in {partition: entry.sequence for partition, entry in entries}.items():
-                    self.deliver(partition, events.Applied(upto))
+                last = {partition: entry.sequence for partition, entry in entries}
+                self._deliver_all((partition, events.Applied(upto)) for partition, upto in last.items())
                 if self._cuts:
                     cuts, self._cuts = self._cuts, {}
                     await self._store.cut(cuts)
@@ -249,16 +257,19 @@ class Driver:
             del self._fetches[partition]
 
     def _begin_answer(self, partition: PartitionId, action: actions.Answer) -> None:
+        size_bytes = 0
         for request, results in action.answers:
             assert isinstance(request, ClientRequest)
-            self.admission.leave(request)
-            if not request.reply.done():
-                request.reply.set_result(results)
+            size_bytes += request.size_bytes
+            reply = request.reply
+            if not reply.done():
+                reply.set_result(results)
+        self.admission.leave(len(action.answers), size_bytes)
 
     def _begin_refuse(self, partition: PartitionId, action: actions.Refuse) -> None:
         for request in action.requests:
             assert isinstance(request, ClientRequest)
-            self.admission.leave(request)
+            self.admission.leave(1, request.size_bytes)
             if not request.reply.done():
                 request.reply.set_exception(action.error)
 

@@ -156,17 +156,16 @@ class Node:
 
     def _place(self, operations: Sequence[Operation]) -> PartitionId:
         partition = partition_of(operations[0].key, self._count)
-        for operation in operations[1:]:
-            if partition_of(operation.key, self._count) != partition:
-                raise CallerFault(
-                    "cross_partition",
-                    "The keys of an atomic batch must share a partition: give them one hash tag, as in {user1}.name.",
-                )
+        if len(operations) > 1 and any(partition_of(each.key, self._count) != partition for each in operations):
+            raise CallerFault(
+                "cross_partition",
+                "The keys of an atomic batch must share a partition: give them one hash tag, as in {user1}.name.",
+            )
         if not self._store.accepts_puts() and any(type(operation) is Put for operation in operations):
             raise CallerFault(
                 "disk_full",
-                "Only the disk's reserve is left: delete something, give the disk more room (storage.disk_bytes), or lower "
-                "storage.disk_reserve_bytes. Reads and deletes go on.",
+                "Only the disk's reserve is left: delete something, give the disk more room (storage.disk_bytes), or "
+                "lower storage.disk_reserve_bytes. Reads and deletes go on.",
             )
         return partition
 

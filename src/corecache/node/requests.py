@@ -103,10 +103,10 @@ class Admission:
         self.size_bytes = size_bytes
         self.requests += 1
 
-    def leave(self, request: Request) -> None:
-        """Counts a request out that has got its outcome."""
-        self.size_bytes -= request.size_bytes
-        self.requests -= 1
+    def leave(self, requests: int, size_bytes: int) -> None:
+        """Counts requests out that have got their outcome, with the sum of their sizes."""
+        self.size_bytes -= size_bytes
+        self.requests -= requests
 
 
 def size_of(operations: Sequence[Operation]) -> int:

@@ -75,7 +75,36 @@ class Pending:
             if operation.record is not None:
                 self.version = max(self.version, operation.record.version)
 
-    def must_wait(self, request: Request) -> bool:
+    def take(
+        self,
+        requests: Many[Request],
+        sequence: Sequence,
+        date: Timestamp,
+        resolved: list[Resolved],
+        told: dict[Sequence, list[tuple[Request, list[Result]]]],
+    ) -> list[Request]:
+        """Resolves requests in their order as part of the entry `sequence`; returns those that must be parked, held.
+
+        What changes is added to `resolved`; a request's results to `told`, by the sequence that they lean on.
+        """
+        touched, usual, parked = self._touched, told[sequence], []
+        for request in requests:
+            operations = request.operations
+            operation = operations[0]
+            # The usual request first: one put without a condition, on a key that nobody waits for.
+            plain = type(operation) is Put and operation.condition is None and len(operations) == 1
+            if plain and operation.key not in touched:
+                assert type(operation) is Put
+                usual.append((request, [self._put(operation, sequence, date, resolved)]))
+            elif self._must_wait(request):
+                self._hold(request)
+                parked.append(request)
+            else:
+                results, leans_on = self.resolve(request, {}, sequence, date, resolved)
+                told[leans_on].append((request, results))
+        return parked
+
+    def _must_wait(self, request: Request) -> bool:
         """Says whether a request can't be resolved yet, for want of a record or behind one that can't."""
         for operation in request.operations:
             if self._touched and operation.key in self._touched:
@@ -84,13 +113,13 @@ class Pending:
                 return True
         return False
 
-    def hold(self, request: Request) -> None:
-        """Makes later requests on this one's keys wait behind it. Follow with `park`."""
+    def _hold(self, request: Request) -> None:
+        """Makes later requests on this one's keys wait behind it."""
         for operation in request.operations:
             self._touched[operation.key] = self._touched.get(operation.key, 0) + 1
 
     def park(self, requests: list[Request]) -> Fetch:
-        """Parks held requests as one group; returns what must be fetched for it."""
+        """Parks the requests that `take` held as one group; returns what must be fetched for it."""
         operations = [operation for request in requests for operation in request.operations]
         needed = {operation.key: None for operation in operations if _needs_record(operation)}
         group = Group(requests, list(needed), [operation.key for operation in operations])
@@ -109,7 +138,9 @@ class Pending:
             _count_down(self._touched, key)
         for key in group.keys:
             _count_down(self._fetching, key)
-            self._forget(key, applied)
+            known = self._overlay.get(key)
+            if known is not None and known[0] <= applied and key not in self._fetching:
+                del self._overlay[key]
 
     def parked(self) -> list[Request]:
         """Returns all parked requests, oldest first."""
@@ -132,14 +163,13 @@ class Pending:
 
     def note_applied(self, entries: Many[Entry], upto: Sequence) -> None:
         """Drops what the store shows by now from the overlay."""
+        overlay, fetching = self._overlay, self._fetching
         for entry in entries:
             for operation in entry.operations:
-                self._forget(operation.key, upto)
-
-    def _forget(self, key: bytes, applied: Sequence) -> None:
-        known = self._overlay.get(key)
-        if known is not None and known[0] <= applied and key not in self._fetching:
-            del self._overlay[key]
+                key = operation.key
+                known = overlay.get(key)
+                if known is not None and known[0] <= upto and key not in fetching:
+                    del overlay[key]
 
     def resolve(
         self,
@@ -154,13 +184,9 @@ class Pending:
         Returns a result for each operation, and the sequence whose entry must be applied before they may be told: the
         newest that the results depend on, 0 if they depend on nothing pending.
 
-        Requires: `must_wait` denied it, or `fetched` holds the store's records of the keys that it needs.
+        Requires: the overlay or `fetched` holds the records of the keys that it needs.
         """
         operations = request.operations
-        if len(operations) == 1:
-            operation = operations[0]
-            if type(operation) is Put and operation.condition is None:
-                return [self._put(operation, sequence, date, resolved)], sequence
         for operation in operations:
             if _needs_record(operation):
                 self._remove_if_expired(operation.key, fetched, sequence, date, resolved)

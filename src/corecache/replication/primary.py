@@ -14,15 +14,13 @@ Invariants:
 The law for every role (views, epochs, failures) is in `replica.py`.
 """
 
-from collections import deque
-from collections.abc import Mapping
-from collections.abc import Sequence as Many
+from collections import defaultdict, deque
 
 import msgspec
 
 from corecache.errors import NotDone, OutcomeUnknown
 from corecache.identity import Epoch, Member, Milliseconds, Sequence, Timestamp, Version
-from corecache.operations import Record, Resolved, Result
+from corecache.operations import Resolved, Result
 from corecache.placement.view import View
 from corecache.replication.actions import Action, Answer, Append, Apply, Cut, Refuse, WakeAt
 from corecache.replication.events import Appended, Applied, ClientWrites, Fetched, Request
@@ -30,7 +28,7 @@ from corecache.replication.log import Entry, Log
 from corecache.replication.pending import Pending
 from corecache.replication.progress import Progress
 
-Told = tuple[Request, Many[Result]]
+Told = tuple[Request, list[Result]]
 
 
 class Waiting(msgspec.Struct):
@@ -99,19 +97,16 @@ class Primary:
             return [Refuse(event.requests, self._too_few_copies())]
         self._date = event.accepted
         actions: list[Action] = []
-        ready, parked, late = [], [], []
-        for request in event.requests:
-            if request.deadline <= now:
-                late.append(request)
-            elif self._pending.must_wait(request):
-                self._pending.hold(request)
-                parked.append(request)
-            else:
-                ready.append(request)
+        requests = event.requests
+        late = [request for request in requests if request.deadline <= now]
         if late:
             actions.append(Refuse(late, _too_late()))
-        if ready:
-            actions += self._append_requests(ready, {}, now)
+            requests = [request for request in requests if request.deadline > now]
+        sequence = Sequence(self._log.last + 1)
+        resolved: list[Resolved] = []
+        told: dict[Sequence, list[Told]] = defaultdict(list)
+        parked = self._pending.take(requests, sequence, self._date, resolved, told)
+        actions += self._append_resolved(resolved, told)
         if parked:
             actions.append(self._pending.park(parked))
             actions += self._wake_for(min(request.deadline for request in parked))
@@ -132,8 +127,13 @@ class Primary:
                 ready.append(request)
         if late:
             actions.append(Refuse(late, _too_late()))
-        if ready:
-            actions += self._append_requests(ready, event.records, now)
+        sequence = Sequence(self._log.last + 1)
+        resolved: list[Resolved] = []
+        told: dict[Sequence, list[Told]] = defaultdict(list)
+        for request in ready:
+            results, leans_on = self._pending.resolve(request, event.records, sequence, self._date, resolved)
+            told[leans_on].append((request, results))
+        actions += self._append_resolved(resolved, told)
         self._pending.release(group, self._log.applied)
         return actions
 
@@ -200,27 +200,15 @@ class Primary:
             actions.append(Refuse(parked, NotDone("stepped_down", reason)))
         return actions
 
-    def _append_requests(
-        self, requests: list[Request], fetched: Mapping[bytes, Record | None], now: Milliseconds
-    ) -> list[Action]:
-        sequence = Sequence(self._log.last + 1)
-        resolved: list[Resolved] = []
-        told: dict[Sequence, list[Told]] = {}
-        for request in requests:
-            results, leans_on = self._pending.resolve(request, fetched, sequence, self._date, resolved)
-            if leans_on in told:
-                told[leans_on].append((request, results))
-            else:
-                told[leans_on] = [(request, results)]
-        actions: list[Action] = []
-        if resolved:
-            actions.append(self._append(resolved))
-            self._uncut_bytes += sum(request.size_bytes for request in requests)
-        at_once = told.pop(Sequence(0), None)
-        if at_once is not None:
-            actions.append(Answer(at_once))
-        for upto, answers in sorted(told.items()):
-            actions += self._wait(upto, answers)
+    def _append_resolved(self, resolved: list[Resolved], told: dict[Sequence, list[Told]]) -> list[Action]:
+        actions: list[Action] = [self._append(resolved)] if resolved else []
+        for upto in sorted(told) if len(told) > 1 else told:
+            answers = told[upto]
+            if answers and upto <= self._log.applied:
+                actions.append(Answer(answers))
+            elif answers:
+                self._uncut_bytes += sum([request.size_bytes for request, _ in answers])
+                actions += self._wait(upto, answers)
         return actions
 
     def _append(self, resolved: list[Resolved]) -> Append:
@@ -229,9 +217,7 @@ class Primary:
         return Append([entry])
 
     def _wait(self, upto: Sequence, answers: list[Told]) -> list[Action]:
-        if upto <= self._log.applied:
-            return [Answer(answers)]
-        waiting = Waiting(upto, answers, min(request.deadline for request, _ in answers))
+        waiting = Waiting(upto, answers, min([request.deadline for request, _ in answers]))
         index = len(self._waiting)
         while index and self._waiting[index - 1].upto > upto:
             index -= 1
