@@ -7,6 +7,7 @@ that lead there; `docs/testing.md` says how to repeat it.
 import contextlib
 import itertools
 import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -24,6 +25,7 @@ SHORT_MS = 400
 """A time to live up to this ends while a test runs; a longer one does not."""
 
 _EXAMPLES = itertools.count(1)
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 class Place(NamedTuple):
@@ -383,11 +385,12 @@ def tags_of(condition: Condition) -> str:
 
 
 def octets_of(item: Mapping[str, Any], name: str) -> bytes:
-    """Returns bytes as the API's JSON holds them: text, or base64 where they are no UTF-8 and only there."""
+    """Returns bytes as the API's JSON holds them: text, or base64 where they are no printable text and only there."""
     if name in item:
         return str(item[name]).encode()
     octets = b64decode(item[f"{name}_base64"], validate=True)
-    assert octets.decode(errors="replace").encode() != octets, f"{octets!r} is text, and shown in base64"
+    is_text = octets.decode(errors="replace").encode() == octets and not _CONTROLS.search(octets)
+    assert not is_text, f"{octets!r} is text, and shown in base64"
     return octets
 
 
