@@ -1,5 +1,7 @@
 """The settings: what is allowed, what is refused, and in which words."""
 
+import os
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -48,6 +50,7 @@ def test_every_setting_is_described_and_bounded(declaration: Declaration) -> Non
     """Every setting has a sentence, a default within what is allowed, and a number has both bounds."""
     assert declaration.description[-1] in ".…"
     assert declaration.accepts(declaration.default)
+    assert declaration.allowed
     if not declaration.is_text:
         assert declaration.least is not None
         assert declaration.most is not None
@@ -96,6 +99,20 @@ def test_a_name_is_plain(name: str) -> None:
     assert "letters, digits" in refusal({"cluster": {"name": name}})
 
 
+@pytest.mark.parametrize("text", ["", "a\x00b", "a\n", "\x1b[2J", "\x7f", "\u2028", os.fsdecode(b"\xff\xfa")])
+def test_what_is_handed_to_the_system_is_plain_text(text: str) -> None:
+    """A directory or address that is empty, has a control character or is not UTF-8 is refused by name."""
+    for section, name in (("node", "data_dir"), ("http", "host")):
+        message = refusal({section: {name: text}})
+        assert message.startswith(f"{section}.{name} = ")
+        assert message.endswith("must be UTF-8 text that is not empty, without control characters")
+
+
+def test_a_directory_may_have_any_letters() -> None:
+    """Spaces, letters of any language and signs are for the file system to judge."""
+    assert parse({"node": {"data_dir": "../schöne Daten/数据 'x'"}}).node.data_dir == "../schöne Daten/数据 'x'"
+
+
 def test_a_node_may_be_unnamed_and_a_cluster_may_not() -> None:
     """The empty name stands for a drawn one, which only nodes have."""
     assert parse({"node": {"id": ""}}).node.id == ""
@@ -123,7 +140,8 @@ def test_an_unknown_name_is_refused_with_the_nearest(settings: dict[str, object]
 
 def test_an_unknown_name_like_no_other_is_refused_with_a_page() -> None:
     """A name that resembles none is refused with the place where all are."""
-    assert refusal({"node": {"qqqqqqqqqqqqqqqqqqq": 1}}).endswith("docs/configuration.md lists them all")
+    for section, name in (("node", "qqqqqqqqqqqqqqqqqqq"), ("node", "foo"), ("http", "foo")):
+        assert refusal({section: {name: 1}}).endswith("docs/configuration.md lists them all")
 
 
 def test_a_section_is_a_table() -> None:

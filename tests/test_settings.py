@@ -93,11 +93,19 @@ def test_a_bad_number_in_a_variable_is_refused_by_the_variable(text: str) -> Non
         ("CORECACHE_STORAGE__MEMORY", "CORECACHE_STORAGE__MEMORY_BYTES"),
         ("CORECACHE_storage__memory_bytes", "CORECACHE_STORAGE__MEMORY_BYTES"),
         ("CORECACHE_PORT", "CORECACHE_HTTP__PORT"),
+        ("CORECACHE_NODE_ID", "CORECACHE_NODE__ID"),
+        ("CORECACHE_DATA_DIR", "CORECACHE_NODE__DATA_DIR"),
     ],
 )
 def test_an_unknown_variable_is_refused_with_the_nearest(variable: str, meant: str) -> None:
     """A misspelt variable is not a setting silently left out."""
     assert refusal(environ={variable: "5"}) == (f'{variable} = "5": there is no such setting; did you mean {meant}?')
+
+
+@pytest.mark.parametrize("variable", ["CORECACHE_FOO", "CORECACHE_", "CORECACHE_HTTP__FOO", "CORECACHE_SERVICE_HOST"])
+def test_a_variable_like_no_other_is_refused_without_a_guess(variable: str) -> None:
+    """Where nothing is alike, the line says how variables are called and suggests none."""
+    assert refusal(environ={variable: "5"}).endswith("no such setting; variables are called CORECACHE_SECTION__NAME")
 
 
 def test_a_variable_for_the_file_is_refused_with_the_option() -> None:

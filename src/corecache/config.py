@@ -1,4 +1,6 @@
-"""Every setting: its name, unit, default, range and reason. There is no limit, period, port or path anywhere else.
+"""Every setting: its name, unit, default, range and reason. What an operator may want to change is here.
+
+A constant elsewhere belongs to a format or to how a part is built: nobody who runs a node has a reason to change it.
 
 A setting is declared once, here, as a field of a section. From the declaration come the validation (`parse`), the
 commented example file (`docs/corecache.example.toml`, kept equal by a test) and the names of the environment variables
@@ -20,9 +22,15 @@ from msgspec import Meta
 
 from corecache.declaration import Declaration, declarations, shown
 
+LIKENESS_LEAST: Final = 0.75
+"""How like an unknown name a known one must be to be suggested. With less, any name of a section is like all others."""
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+
+_PLAIN: Final = r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+\Z"
+"""Text that the system takes and that a log shows on one line. Bytes that are no UTF-8 arrive as surrogates."""
 
 Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
 
@@ -40,7 +48,11 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     data_dir: Annotated[
         str,
-        Meta(min_length=1, description="Where everything durable is kept. One process at a time; made if missing."),
+        Meta(
+            pattern=_PLAIN,
+            title="UTF-8 text that is not empty, without control characters",
+            description="Where everything durable is kept. One process at a time; made if missing.",
+        ),
     ] = "corecache-data"
     stop_timeout_ms: Annotated[
         int,
@@ -66,7 +78,7 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             le=16_384,
             description="Units of replication and placement. More spread better; each costs a little work a batch.",
         ),
-    ] = 16
+    ] = 8
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,7 +87,8 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[
         str,
         Meta(
-            min_length=1,
+            pattern=_PLAIN,
+            title="UTF-8 text that is not empty, without control characters",
             description="The address to listen on. There is no password yet: keep it on a network you trust.",
         ),
     ] = "127.0.0.1"
@@ -360,7 +373,7 @@ def _unknown(path: str, value: object) -> str:
     """Says that there is no such setting, and which one may have been meant."""
     ending = f".{path.rpartition('.')[2].lower()}"
     elsewhere = [known for known in _BY_PATH if known.endswith(ending)]
-    near = elsewhere or difflib.get_close_matches(path.lower(), (*_SECTIONS, *_BY_PATH), n=1)
+    near = elsewhere or difflib.get_close_matches(path.lower(), (*_SECTIONS, *_BY_PATH), n=1, cutoff=LIKENESS_LEAST)
     hint = f"did you mean {near[0]}?" if near else "docs/configuration.md lists them all"
     name = shown(path).strip('"')
     return f"{name} = {shown(value)}: there is no such setting; {hint}"

@@ -59,6 +59,11 @@ class Declaration(msgspec.Struct, frozen=True):
         return isinstance(self.default, str)
 
     @property
+    def is_port(self) -> bool:
+        """Says whether a value is a port: its digits are a name, and are not separated."""
+        return "port" in self.name.split("_")
+
+    @property
     def unit(self) -> str:
         """Returns what a number counts: "bytes", "milliseconds", or nothing."""
         return next((unit for ending, unit in _UNITS if self.name.endswith(ending)), "")
@@ -69,7 +74,7 @@ class Declaration(msgspec.Struct, frozen=True):
         if self.choices:
             return " or ".join(shown(choice) for choice in self.choices)
         if self.is_text:
-            return self.words or "text that is not empty"
+            return self.words
         number = f"a whole number of {self.unit}" if self.unit else "a whole number"
         return f"{number} from {self.amount(self.least)} to {self.amount(self.most)}"
 
@@ -81,7 +86,7 @@ class Declaration(msgspec.Struct, frozen=True):
             for unit, size in _BINARY_UNITS:
                 if number and number % size == 0:
                     return f"{number:,} ({number // size:,} {unit})"
-        return f"{number:,}" if self.unit else str(number)
+        return str(number) if self.is_port else f"{number:,}"
 
     def accepts(self, value: object) -> bool:
         """Says whether a value has the declared type and is within what is allowed."""

@@ -62,7 +62,7 @@ def _example_lines() -> Iterator[str]:
             yield ""
             yield from _comment(setting.description)
             yield from _comment(f"Default {setting.amount(setting.default)}; allowed: {setting.allowed}.")
-            yield f"#{setting.name} = {_toml(setting.default)}"
+            yield f"#{setting.name} = {_toml(setting)}"
 
 
 def _table_lines() -> Iterator[str]:
@@ -75,8 +75,9 @@ def _table_lines() -> Iterator[str]:
             yield f"| `{setting.path}` | {default} | {setting.allowed} | {setting.description} |"
 
 
-def _toml(value: object) -> str:
-    return f"{value:_}" if isinstance(value, int) else shown(value)
+def _toml(setting: Declaration) -> str:
+    is_quantity = isinstance(setting.default, int) and not setting.is_port
+    return f"{setting.default:_}" if is_quantity else shown(setting.default)
 
 
 def _comment(text: str) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from dynaconf import Dynaconf
 from dynaconf.utils.parse_conf import parse_conf_data
 
-from corecache.config import DECLARATIONS, Config, ConfigError, check, parse
+from corecache.config import DECLARATIONS, LIKENESS_LEAST, Config, ConfigError, check, parse
 from corecache.declaration import Declaration, shown
 
 DEFAULT_FILE: Final = Path("corecache.toml")
@@ -118,6 +118,10 @@ def _value(declaration: Declaration, text: str) -> object:
 def _unknown_variable(variable: str, text: str) -> str:
     if variable == "CORECACHE_CONFIG":
         return "CORECACHE_CONFIG: there is no such variable; name the configuration file with --config FILE"
-    near = difflib.get_close_matches(variable.upper(), _VARIABLES, n=1)
+    # Compared without the prefix, which would make everything alike.
+    name = variable.upper().removeprefix(PREFIX)
+    names = {known.removeprefix(PREFIX): known for known in _VARIABLES}
+    elsewhere = [known for known in _VARIABLES if known.endswith(f"__{name}")]
+    near = elsewhere or [names[like] for like in difflib.get_close_matches(name, names, n=1, cutoff=LIKENESS_LEAST)]
     hint = f"did you mean {near[0]}?" if near else "variables are called CORECACHE_SECTION__NAME"
     return f"{variable} = {shown(text)}: there is no such setting; {hint}"
