@@ -165,3 +165,29 @@ async def test_a_write_is_executed_though_its_client_has_left(lab: Lab) -> None:
     await lab.until(lambda: b"a" in lab.service.records)
     await lab.until(lambda: not lab.server.state.open)
     assert (await lab.ask("GET", "/v1/kv/a")).headers["etag"] == '"1"'
+
+
+@served()
+async def test_a_connection_that_is_gone_leaves_no_task_behind(lab: Lab) -> None:
+    """What answers a connection's requests is one task for all of them, and it ends with the connection."""
+    before = len(asyncio.all_tasks())
+    wire = await lab.connect()
+    for number in range(3):
+        assert (await wire.ask("PUT", "/v1/kv/a", b"%d" % number)).status == 204
+    assert len(asyncio.all_tasks()) == before + 1
+    wire.close()
+    await lab.until(lambda: len(asyncio.all_tasks()) == before)
+
+
+@served()
+async def test_a_client_that_leaves_in_the_middle_of_a_write_leaves_no_task_behind(lab: Lab) -> None:
+    """The write goes on without its client, and then the connection's task ends."""
+    before = len(asyncio.all_tasks())
+    lab.service.gate = asyncio.Event()
+    wire = await lab.connect()
+    await wire.send(request("PUT", "/v1/kv/a", b"1"))
+    await lab.until(lambda: lab.service.begun == 1)
+    wire.writer.transport.abort()
+    lab.service.gate.set()
+    await lab.until(lambda: len(asyncio.all_tasks()) == before)
+    assert set(lab.service.records) == {b"a"}

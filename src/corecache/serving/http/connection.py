@@ -16,11 +16,10 @@ A request's target is taken apart here as bytes: all before the first `?` is the
 `path` stays percent-encoded, as `raw_path` is: a path of this interface is matched as it is written.
 """
 
-from asyncio import AbstractEventLoop, BaseTransport, Task
+from asyncio import AbstractEventLoop, BaseTransport, Future, Task, sleep
 from collections import deque
 
 import httptools
-import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -28,7 +27,8 @@ from corecache.errors import CallerFault, CoreCacheError
 from corecache.identity import Milliseconds
 from corecache.serving.http import problems
 from corecache.serving.http.bodies import FREE_BYTES, Scope
-from corecache.serving.http.exchange import Exchange
+from corecache.serving.http.exchange import Exchange, base_scope
+from corecache.serving.http.parameters import path_of
 from corecache.serving.http.shared import SharedState
 
 _IDLE, _HEADERS, _BODY = range(3)
@@ -38,15 +38,13 @@ _SLICE_BYTES = 2048
 """How much is parsed before a look at whether requests queue up: some 100 of the smallest. Far below
 `header_bytes_max`, so that headers which came in one slice need not be measured."""
 
-_log = structlog.get_logger()
-
 
 class Connection(HttpToolsProtocol):
     """One client's connection.
 
     `_running` is the exchange that is being answered, `_waiting` are those behind it, `_latest` is the one that the
-    parser saw last; `task` answers, or was the last to. `_held` is what came too early to be parsed. `_since` is when
-    `_phase` last moved.
+    parser saw last; `task` answers one after another, and waits for `_next` while there is none. `_held` is what came
+    too early to be parsed. `_since` is when `_phase` last moved. `_scope` is what all requests' scopes begin as.
     """
 
     def __init__(self, config: uvicorn.Config, state: SharedState, loop: AbstractEventLoop) -> None:
@@ -63,6 +61,7 @@ class Connection(HttpToolsProtocol):
         self._held = b""
         self._running: Exchange | None = None
         self.task: Task[None] | None = None
+        self._next: Future[None] | None = None
         self._waiting: deque[Exchange] = deque()
         self._latest: Exchange | None = None
         self._last_words: CoreCacheError | None = None
@@ -79,15 +78,7 @@ class Connection(HttpToolsProtocol):
         """Begins, or refuses one connection too many."""
         count, limit = len(self.state.open), self._limits.connections_max
         super().connection_made(transport)  # type: ignore[arg-type]
-        # Made once: what differs between requests is added to a copy.
-        self._scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "scheme": self.scheme,
-            "server": self.server,
-            "client": self.client,
-            "root_path": "",
-        }
+        self._scope = base_scope(self.scheme, self.server, self.client)
         if count >= limit:
             self._say(problems.too_many_connections(limit))
             if len(self.state.closing) > limit:
@@ -122,6 +113,7 @@ class Connection(HttpToolsProtocol):
         self._waiting.clear()
         self._held = b""
         self._closing = True
+        self._wake()
         self.state.forget(self)
 
     # The parser's calls
@@ -164,7 +156,7 @@ class Connection(HttpToolsProtocol):
         method = self.parser.get_method().decode("ascii")
         path, _, query = self.url.partition(b"?")
         if not path.startswith(b"/"):
-            path = _path_of(path)
+            path = path_of(path)
         scope = dict(self._scope)
         scope["http_version"] = version
         scope["method"] = method
@@ -292,7 +284,7 @@ class Connection(HttpToolsProtocol):
                 self._feed(rest)
             return
         except httptools.HttpParserError as error:
-            self._refuse(_error_of(error))
+            self._refuse(problems.of_parser(error))
             return
         self._split = self._phase == _HEADERS
         if self._stepped:
@@ -329,7 +321,31 @@ class Connection(HttpToolsProtocol):
 
     def _start(self, exchange: Exchange) -> None:
         self._running = exchange
-        self.task = self.loop.create_task(exchange.run(self.app))
+        if not self._wake() and (self.task is None or self.task.done()):
+            self.task = self.loop.create_task(self._answer())
+
+    async def _answer(self) -> None:
+        """Answers what there is, and waits for more until the connection is gone: a task per request costs far more."""
+        while not self._closing:
+            exchange = self._running
+            if exchange is None:
+                self._next = self.loop.create_future()
+                await self._next
+                continue
+            await exchange.run(self.app)
+            if not exchange.answered:
+                return
+            if self._running is not None:
+                # Whoever sends many requests at once lets the other connections have their turns.
+                await sleep(0)
+
+    def _wake(self) -> bool:
+        """Lets the task look again; False if it is not waiting."""
+        waiter, self._next = self._next, None
+        if waiter is None or waiter.done():
+            return False
+        waiter.set_result(None)
+        return True
 
     def _rest(self) -> None:
         """Decides what a connection does that has nothing to answer."""
@@ -379,22 +395,3 @@ class Connection(HttpToolsProtocol):
 
     def _header_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-
-
-def _path_of(target: bytes) -> bytes:
-    """Returns the path of a target in absolute form (`http://host/path`); any other is returned as it is."""
-    authority = target.find(b"://")
-    if authority < 0:
-        return target
-    path = target.find(b"/", authority + 3)
-    return target[path:] if path >= 0 else b"/"
-
-
-def _error_of(error: httptools.HttpParserError) -> CoreCacheError:
-    """Returns what a parser's error means: ours, passed through it, or bytes that are no HTTP."""
-    if isinstance(error, httptools.HttpParserCallbackError):
-        if isinstance(error.__context__, CoreCacheError):
-            return error.__context__
-        _log.error("request parsing failed", exc_info=error)
-        return problems.internal()
-    return CallerFault("bad_request", f"This is not HTTP/1.1 as its standard has it: {error}.")

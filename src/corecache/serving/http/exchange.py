@@ -223,6 +223,18 @@ class Exchange:
         return self.body_left is not None and self.body_left > FREE_BYTES
 
 
+def base_scope(scheme: str | None, server: tuple[str, int | None] | None, client: tuple[str, int] | None) -> Scope:
+    """Returns what is the same in the scopes of all requests of a connection."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "scheme": scheme,
+        "server": server,
+        "client": client,
+        "root_path": "",
+    }
+
+
 def extension_of(scope: Scope) -> Exchange | None:
     """Returns the exchange that a request belongs to, None under another ASGI server than this one."""
     exchange: Exchange | None = scope.get("extensions", _NO_EXTENSIONS).get(_EXTENSION)

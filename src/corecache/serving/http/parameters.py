@@ -192,3 +192,12 @@ def prefix_end(prefix: bytes) -> bytes | None:
     """Returns the least key after all that start with `prefix`, None if there is none."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
+
+
+def path_of(target: bytes) -> bytes:
+    """Returns the path of a target in absolute form (`http://host/path`); any other is returned as it is."""
+    authority = target.find(b"://")
+    if authority < 0:
+        return target
+    path = target.find(b"/", authority + 3)
+    return target[path:] if path >= 0 else b"/"

@@ -8,7 +8,9 @@ Answers that are no exceptions in Python but errors in HTTP (a key that is not t
 here too, so that all error bodies have one maker. Codes are listed in `docs/errors.md`; a test compares.
 """
 
+import httptools
 import msgspec
+import structlog
 
 from corecache.errors import Broken, CallerFault, CoreCacheError, NotDone, OutcomeUnknown
 
@@ -28,6 +30,7 @@ _STATUS = {
     "disk_full": 507,
 }
 
+_log = structlog.get_logger()
 _encoder = msgspec.json.Encoder()
 
 
@@ -131,3 +134,13 @@ def internal() -> Broken:
         "The node failed at this request in a way that it does not know. A write may have happened. "
         "Its log has the traceback; please report it.",
     )
+
+
+def of_parser(error: httptools.HttpParserError) -> CoreCacheError:
+    """Returns what a parser's error means: ours, passed through it, or bytes that are no HTTP."""
+    if isinstance(error, httptools.HttpParserCallbackError):
+        if isinstance(error.__context__, CoreCacheError):
+            return error.__context__
+        _log.error("request parsing failed", exc_info=error)
+        return internal()
+    return CallerFault("bad_request", f"This is not HTTP/1.1 as its standard has it: {error}.")
