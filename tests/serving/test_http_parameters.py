@@ -209,8 +209,8 @@ def test_the_end_of_a_prefix_is_the_least_key_beyond_it(prefix: bytes, key: byte
 
 @given(st.binary(max_size=3), st.binary(max_size=3), st.binary(max_size=3), st.binary(min_size=1, max_size=4))
 def test_prefix_start_and_end_intersect(prefix: bytes, start: bytes, end: bytes, key: bytes) -> None:
-    """A listing's range holds a key exactly if all three bounds do."""
+    """A listing's range holds a key exactly if all three bounds do; an empty end is none."""
     raw = "&".join(f"{n}={quote_from_bytes(v)}" for n, v in (("prefix", prefix), ("start", start), ("end", end)))
     asked = range_of(raw.encode(), 100)
     within = key >= asked.start and (asked.end is None or key < asked.end)
-    assert within == (key.startswith(prefix) and start <= key < end)
+    assert within == (key.startswith(prefix) and start <= key and (not end or key < end))

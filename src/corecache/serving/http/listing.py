@@ -105,8 +105,11 @@ class Listing:
 
 
 def range_of(raw_query: bytes, items_max: int) -> Range:
-    """Returns what a query string asks for. Raises: CallerFault `bad_parameter`, `bad_encoding` or `bad_cursor`."""
-    query = parameters.query_of(raw_query, _PARAMETERS)
+    """Returns what a query string asks for; an empty parameter counts as left out.
+
+    Raises: CallerFault `bad_parameter`, `bad_encoding` or `bad_cursor`.
+    """
+    query = {name: value for name, value in parameters.query_of(raw_query, _PARAMETERS).items() if value}
     start = query.get("start", b"")
     end = query.get("end")
     prefix = query.get("prefix", b"")

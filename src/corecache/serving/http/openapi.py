@@ -197,22 +197,23 @@ def _key(config: Config) -> Json:
 
 def _list(config: Config) -> Json:
     octets = {"type": "string"}
-    limit = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}
+    empty = {"type": "string", "maxLength": 0}
+    limit = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}, empty]}
     return {
         "operationId": "list",
-        "summary": "List records in byte order, a page at a time.",
+        "summary": "List records in byte order, a page at a time. An empty parameter counts as left out.",
         "parameters": [
             _parameter("query", "prefix", "Only keys that begin with these bytes, percent-encoded.", octets),
             _parameter("query", "start", "Only keys from this one on.", octets),
-            _parameter("query", "end", "Only keys before this one.", octets),
+            _parameter("query", "end", "Only keys before this one; empty: no end.", octets),
             _parameter("query", "limit", f"At most so many; a page holds {config.limits.page_items_max:,}.", limit),
             _parameter(
                 "query",
                 "cursor",
                 "What the last page gave.",
-                {"type": "string", "pattern": "^A[Q-Za-f][A-Za-z0-9_-]+$"},
+                {"type": "string", "pattern": "^(?:A[Q-Za-f][A-Za-z0-9_-]+)?$"},
             ),
-            _parameter("query", "keys_only", "Leave the values out.", {"type": "boolean"}),
+            _parameter("query", "keys_only", "Leave the values out.", {"anyOf": [{"type": "boolean"}, empty]}),
             _timeout(config),
         ],
         "responses": _answers({"200": _json("A page.", {"$ref": _REF.format(name="ListedPage")})}),
