@@ -6,6 +6,7 @@ Rule 2: puts come in again by themselves. While they are refused, tombstones are
 which would else happen only when the tree grows; and that rests for a multiple of the time it takes, so that a full
 disk does not mean endless compaction.
 Rule 3: between two looks, what is written counts at once: a fast client does not get past the reserve.
+Rule 4: no failure ends the looking. Room that can't be measured is not given away, and the log says why.
 """
 
 import asyncio
@@ -16,10 +17,13 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from corecache.config import Storage
 from corecache.errors import CallerFault
 from corecache.storage.threads import Threads
+
+log = structlog.get_logger(__name__)
 
 _LOOK_INTERVAL_S: Final = 0.5
 _RECLAIM_REST: Final = 10
@@ -83,6 +87,8 @@ class Watch:
         self._tombstones = tombstones
         self._reclaim = reclaim
         self._thread = Threads("corecache-space", 1)
+        self._merged = -1
+        self._rested = 0.0
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def accepts_puts(self) -> bool:
@@ -98,25 +104,31 @@ class Watch:
         self._thread.stop()
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        merged, rested = -1, loop.time()
+        failure = ""
         while True:
             await asyncio.sleep(_LOOK_INTERVAL_S)
-            # Before the look: what is written during it may count twice, until the next one, and never not at all.
-            written_before = self._written_bytes()
             try:
-                self.space = await self._thread.run(self._look)
-            except OSError:
-                # Room that can't be measured is not given away.
+                await self._look_and_reclaim()
+                failure = ""
+            except Exception as error:
                 self.space = msgspec.structs.replace(self.space, spare_bytes=-1)
-            self._written_before = written_before
-            if self.space.accepts_puts:
-                merged = -1
-            elif loop.time() >= rested and await self._thread.run(self._tombstones) > merged:
-                began = loop.time()
-                await self._reclaim()
-                rested = loop.time() + _RECLAIM_REST * (loop.time() - began)
-                merged = await self._thread.run(self._tombstones)
+                if failure != (failure := f"{type(error).__name__}: {error}"):
+                    log.error("can't look after the disk's room; puts are refused until it works again", reason=failure)
+
+    async def _look_and_reclaim(self) -> None:
+        # Before the look: what is written during it may count twice, until the next one, and never not at all.
+        written_before = self._written_bytes()
+        self.space = await self._thread.run(self._look)
+        self._written_before = written_before
+        if self.space.accepts_puts:
+            self._merged = -1
+            return
+        time = asyncio.get_running_loop().time
+        if time() >= self._rested and await self._thread.run(self._tombstones) > self._merged:
+            began = time()
+            await self._reclaim()
+            self._rested = time() + _RECLAIM_REST * (time() - began)
+            self._merged = await self._thread.run(self._tombstones)
 
 
 def _used_bytes(directory: Path) -> int:
