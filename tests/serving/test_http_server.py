@@ -86,7 +86,8 @@ async def test_stopping_cuts_off_what_does_not_end(lab: Lab) -> None:
     await lab.until(lambda: lab.service.begun == 1)
     began = time.monotonic()
     await lab.server.stop(50)
-    assert time.monotonic() - began >= 0.05
+    # The loop's timers count whole milliseconds, hence may be nearly one early.
+    assert time.monotonic() - began >= 0.049
     assert await busy.is_closed()
     assert not lab.service.records
     assert not lab.server.state.tasks
