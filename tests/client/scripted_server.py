@@ -26,7 +26,8 @@ def answer(status: int, body: bytes = b"", **headers: str) -> bytes:
 
 def problem(status: int, code: str, outcome: str | None = None, **headers: str) -> bytes:
     """Returns a node's error."""
-    said = {"type": f"/docs/errors#{code}", "title": code, "status": status, "detail": f"It is {code}.", "code": code}
+    name = f"urn:corecache:error:{code}"
+    said = {"type": name, "title": code, "status": status, "detail": f"It is {code}.", "code": code}
     if outcome is not None:
         said["outcome"] = outcome
     return answer(status, json.dumps(said).encode(), Content_Type="application/problem+json", **headers)

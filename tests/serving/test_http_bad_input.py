@@ -14,6 +14,7 @@ async def refused(lab: Lab, octets: bytes, status: int, code: str) -> None:
     answer = await wire.answer()
     assert (answer.status, answer.json()["code"]) == (status, code), octets[:200]
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == f"urn:corecache:error:{code}"
     assert answer.json()["detail"].endswith(".")
     wire.close()
     assert not lab.service.records

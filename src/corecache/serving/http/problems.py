@@ -8,9 +8,12 @@ Answers that are no exceptions in Python but errors in HTTP (a key that is not t
 here too, so that all error bodies have one maker. Codes are listed in `docs/errors.md`; a test compares.
 """
 
+from typing import Annotated
+
 import httptools
 import msgspec
 import structlog
+from msgspec import Meta
 
 from corecache.errors import Broken, CallerFault, CoreCacheError, NotDone, OutcomeUnknown
 
@@ -30,6 +33,9 @@ _STATUS = {
     "disk_full": 507,
 }
 
+TYPE_PREFIX = "urn:corecache:error:"
+"""What `type` is, before the code: a name, since no address would lead somewhere from every node."""
+
 _log = structlog.get_logger()
 _encoder = msgspec.json.Encoder()
 
@@ -37,7 +43,7 @@ _encoder = msgspec.json.Encoder()
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """The body of every error, as `application/problem+json`."""
 
-    type: str
+    type: Annotated[str, Meta(pattern="^" + TYPE_PREFIX + "[a-z_0-9]+$")]
     title: str
     status: int
     detail: str
@@ -60,7 +66,7 @@ def status_of(error: CoreCacheError) -> int:
 def problem_of(error: CoreCacheError, write: bool) -> Problem:
     """Returns the body of an error; `write` says that the request was one that changes something."""
     return Problem(
-        type=f"/docs/errors#{error.code}",
+        type=TYPE_PREFIX + error.code,
         title=error.code.replace("_", " ").capitalize(),
         status=status_of(error),
         detail=error.message,
