@@ -23,7 +23,11 @@ class Level(msgspec.Struct, frozen=True):
 
 
 class StorageReport(msgspec.Struct, frozen=True):
-    """The tree as it stands. Bytes and counts of the column family of records; the budgets are the whole store's."""
+    """The tree as it stands. Bytes and counts of the column family of records.
+
+    Of the whole store are `sstable_bytes` (all files, those of logs, index and facts too), `log_bytes`, the cache's
+    figures, the stalls and the budgets.
+    """
 
     memtable_bytes: int
     memtable_entries: int

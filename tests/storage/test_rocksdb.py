@@ -431,6 +431,57 @@ def test_index_entries_of_overwritten_records_are_removed_when_their_time_comes(
     asyncio.run(scene())
 
 
+FAR = 1 << 50
+
+
+def test_a_key_overwritten_with_an_expiry_takes_the_room_of_one(tmp_path: Path) -> None:
+    """Its index keys go with the records they name: overwritten alone, many in one call, after opening, or deleted."""
+
+    async def scene() -> None:
+        key = noise(1, 8000)
+        async with opened(tmp_path) as store:
+            await store.save(NODE, {ZERO: REPLICA})
+            for step in range(1, 301):
+                await store.apply([(ZERO, entry(step, {key: record(b"v", step, FAR + step)}))])
+            await store.apply([(ZERO, entry(step, {key: record(b"v", step, FAR + step)})) for step in range(301, 600)])
+            await store.compact()
+            assert (await store.report()).sstable_bytes < 100_000
+            assert await store.expired(Timestamp(FAR * 2), 9) == [(ZERO, key, record(b"", 599, FAR + 599))]
+        async with opened(tmp_path) as store:
+            assert await store.get([(ZERO, key)]) == [record(b"v", 599, FAR + 599)]
+            await store.apply([(ZERO, entry(step, {key: record(b"v", step, FAR + step)})) for step in range(600, 900)])
+            await store.apply([(ZERO, entry(900, {key: None}))])
+            await store.compact()
+            assert (await store.report()).sstable_bytes < 10_000
+            assert await store.expired(Timestamp(FAR * 2), 9) == []
+
+    asyncio.run(scene())
+
+
+def test_stale_index_keys_give_their_room_back_when_it_is_short(tmp_path: Path) -> None:
+    """Index keys of records that were not in memory when they were deleted do not fill the disk until their date."""
+
+    async def scene() -> None:
+        settings = config(disk_bytes=20 * MIB, disk_reserve_bytes=8 * MIB, compression="none")
+        keys = [noise(number, 8000) for number in range(1800)]
+        async with opened(tmp_path, settings) as store:
+            await store.save(NODE, {ZERO: REPLICA})
+            await put_many(store, 1, {key: record(b"v", at, FAR) for at, key in enumerate(keys[:-1], 1)})
+            await store.apply([(ONE, entry(1, {keys[-1]: record(b"v", 1, FAR)}))])
+            await store.save(None, {ONE: REPLICA})
+        async with opened(tmp_path, settings) as store:
+            await store.apply([(ZERO, entry(9, dict.fromkeys(keys[:-1])))])
+
+            async def accepts() -> bool:
+                return store.accepts_puts()
+
+            await until(accepts)
+            assert (await store.report()).sstable_bytes < 1_000_000
+            assert await store.expired(Timestamp(FAR), 9) == [(ONE, keys[-1], record(b"", 1, FAR))]
+
+    asyncio.run(scene())
+
+
 def test_what_is_due_or_listed_is_not_all_held_in_memory(tmp_path: Path) -> None:
     """A look at 40 due records of 4 MiB, and a listing of one key in 16,384 partitions, need little memory."""
     ended = subprocess.run(

@@ -4,9 +4,10 @@
 `tests/contracts/test_store.py`. `keyspace.py` says what every byte of a key and a record is, `directory.py` who may use
 a data directory, `space.py` how much of the disk.
 
-Around `rocksdb.py`: `rocksdb_opening.py` (and recovery), `rocksdb_writer.py` (the one way in), `rocksdb_scan.py`
-(reading ranges), `rocksdb_options.py` (from our settings to RocksDB's), `rocksdb_report.py` (the tree's figures).
-`threads.py` has the threads that wait for the disk.
+Around `rocksdb.py`: `rocksdb_opening.py` (and recovery), `rocksdb_log.py` (what a crash left of the write-ahead log),
+`rocksdb_apply.py` (what entries change), `rocksdb_writer.py` (the one way in), `rocksdb_scan.py` (reading ranges),
+`rocksdb_options.py` (from our settings to RocksDB's), `rocksdb_report.py` (the tree's figures). `threads.py` has the
+threads that wait for the disk.
 
 Nothing here decides what is written: that is the business of `replication/`.
 """

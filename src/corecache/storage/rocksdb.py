@@ -8,8 +8,9 @@ Rule 1: a log entry, a record and what belongs to it (its place in the expiry in
 batch or not at all.
 Rule 2: what RocksDB says in its own words never leaves this folder: it becomes an error of `errors.py`.
 
-The order of batches and what happens after a failure are `rocksdb_writer.py`'s, opening is `rocksdb_opening.py`'s, the
-bytes are `keyspace.py`'s, the settings `rocksdb_options.py`'s.
+What a batch of entries changes is `rocksdb_apply.py`'s, the order of batches and what happens after a failure
+`rocksdb_writer.py`'s, opening is `rocksdb_opening.py`'s, the bytes are `keyspace.py`'s, the settings
+`rocksdb_options.py`'s.
 """
 
 import asyncio
@@ -40,6 +41,7 @@ from corecache.reports import StorageReport
 from corecache.storage import keyspace, rocksdb_options, rocksdb_report, rocksdb_scan, space
 from corecache.storage.directory import DataDirectory
 from corecache.storage.keyspace import PREFIX, KeyspaceError
+from corecache.storage.rocksdb_apply import Applier
 from corecache.storage.rocksdb_opening import Contents, opened, recover
 from corecache.storage.rocksdb_writer import Writer
 from corecache.storage.threads import Threads
@@ -47,6 +49,8 @@ from corecache.storage.threads import Threads
 T = TypeVar("T")
 
 _READERS: Final = 2
+_RECLAIM_KEYS: Final = 1000
+_LAST_DATE: Final = Timestamp(2**64 - 1)
 
 
 class RocksStore:
@@ -73,6 +77,7 @@ class RocksStore:
         }
         self._may_exist: Callable[[bytes, bool], bool | tuple[bool, Any]]
         self._may_exist = self._families[keyspace.RECORDS].key_may_exist
+        self._applier = Applier(self._families, self._handles)
         self._writer = Writer(database, directory.path)
         self._contents = contents
         self._applied = dict(contents.applied)
@@ -142,33 +147,8 @@ class RocksStore:
         """Brings the records up to these entries and notes them as applied."""
         async with self._writer.turn:
             points: dict[PartitionId, AppliedPoint] = {}
-            await self._writer.write(partial(self._fill_applied, entries, points))
+            await self._writer.write(partial(self._applier.fill, entries, self._applied, points))
             self._applied.update(points)
-
-    def _fill_applied(
-        self, entries: Sequence[tuple[PartitionId, Entry]], points: dict[PartitionId, AppliedPoint], batch: WriteBatch
-    ) -> None:
-        """Puts the entries' records, their index entries and the new applied points, also noted in `points`."""
-        put, delete, prefix, header = batch.put, batch.delete, PREFIX.pack, keyspace.HEADER.pack
-        records, expiry, facts = (self._handles[name] for name in (keyspace.RECORDS, keyspace.EXPIRY, keyspace.FACTS))
-        for partition, entry in entries:
-            before = points.get(partition) or self._applied.get(partition, NOTHING_APPLIED)
-            highest = before.version
-            start = prefix(partition)
-            for operation in entry.operations:
-                record = operation.record
-                if record is None:
-                    delete(start + operation.key, records)
-                    continue
-                version, expires = record.version, record.expires
-                put(start + operation.key, header(version, record.timestamp, expires) + record.value, records)
-                if version > highest:
-                    highest = version
-                if expires:
-                    put(keyspace.expiry_key(expires, partition, version, operation.key), b"", expiry)
-            points[partition] = AppliedPoint(entry.sequence, entry.epoch, highest)
-        for partition, point in points.items():
-            put(keyspace.applied_key(partition), keyspace.applied_bytes(point), facts)
 
     async def cut(self, upto: Mapping[PartitionId, LogSequence]) -> None:
         """Removes applied entries from the logs."""
@@ -238,14 +218,19 @@ class RocksStore:
             due = await self._read(partial(rocksdb_scan.due, expiry, records, before, keys_max - len(found), resume))
             found += due.records
             resume = due.resume
-            if due.stale and self._writer.failure is None:
-                async with self._writer.turn:
-                    await self._writer.write(partial(self._fill_stale, due.stale))
+            await self._remove_stale(due.stale)
         return found
 
-    def _fill_stale(self, stale: list[bytes], batch: WriteBatch) -> None:
-        for index_key in stale:
-            batch.delete(index_key, self._handles[keyspace.EXPIRY])
+    async def _remove_stale(self, stale: list[bytes]) -> None:
+        """Removes index keys of records that are no more; does nothing after a failure. Raises: Broken."""
+
+        def fill(batch: WriteBatch) -> None:
+            for index_key in stale:
+                batch.delete(index_key, self._handles[keyspace.EXPIRY])
+
+        if stale and self._writer.failure is None:
+            async with self._writer.turn:
+                await self._writer.write(fill)
 
     async def flush(self) -> None:
         """Writes all memtables to SSTables."""
@@ -366,8 +351,14 @@ class RocksStore:
         return rocksdb_report.tombstones(self._families[keyspace.RECORDS])
 
     async def _reclaim(self) -> None:
-        """Brings tombstones together with what they delete, so that its room comes free."""
+        """Removes all stale index keys and brings tombstones together with what they delete: that makes room."""
+        look = partial(rocksdb_scan.due, self._families[keyspace.EXPIRY], self._families[keyspace.RECORDS])
         with suppress(Broken):
+            resume: bytes | None = b""
+            while resume is not None:
+                due = await self._read(partial(look, _LAST_DATE, _RECLAIM_KEYS, resume))
+                await self._remove_stale(due.stale)
+                resume = due.resume
             async with self._compacting:
                 await self._maintain("compaction", partial(self._compact, BottommostLevelCompaction.skip()))
 

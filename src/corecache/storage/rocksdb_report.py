@@ -3,6 +3,8 @@
 RocksDB lists the files of all column families together, with their entries and tombstones, and names those of one
 family, level by level, in the property `rocksdb.sstables`; the two are joined by the file's number.
 
+The levels are those of the records; `sstable_bytes` is all files, because all of them fill the disk.
+
 All of it is read without stopping writes, so figures that change while they are read may not agree to the last digit.
 """
 
@@ -32,7 +34,7 @@ def report(records: Rdict, options: Options, database: Path, memory_budget_bytes
         memtable_tombstones=memtable_tombstones,
         memtables=1 + _number(records, "num-immutable-mem-table"),
         levels=levels,
-        sstable_bytes=sum(level.bytes for level in levels),
+        sstable_bytes=sum(file["size"] for file in records.live_files()),
         tombstones=memtable_tombstones + sum(level.tombstones for level in levels),
         log_bytes=_log_bytes(database),
         pending_compaction_bytes=_number(records, "estimate-pending-compaction-bytes"),
