@@ -27,10 +27,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 RUN = CHECKOUT / "run"
@@ -42,6 +42,7 @@ POLL_SECONDS = 0.05
 _ADDRESS = re.compile(
     r"""\bready\b.*\bhttp"?[=:] ?"?(?P<url>http://[^\s"]+)|"http": ?"(?P<json>http://[^\s"]+)".*\bready\b"""
 )
+_EXIT_CODES: dict[int, int] = {}
 _ASK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -53,15 +54,30 @@ class Refusal(Exception):
         self.code = code
 
 
+class Parser(argparse.ArgumentParser):
+    """Reads options exactly as they are called; what is wrong with them is one line, like every other refusal."""
+
+    def __init__(self, **about: Any) -> None:
+        super().__init__(allow_abbrev=False, **about)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises: Refusal."""
+        raise Refusal(f"{message}; try --help", 2)
+
+
 @dataclass
 class Node:
-    """A node that was started here, as its record tells. `url` is empty until it has been ready."""
+    """A node that was started here, as its record tells. `url` is empty until it has been ready.
+
+    `options` are those that it was started with.
+    """
 
     pid: int
     birth: str
     data_dir: str
     log: str
     stop_seconds: float
+    options: dict[str, str] = field(default_factory=dict)
     url: str = ""
 
     @property
@@ -93,6 +109,7 @@ def start(arguments: list[str]) -> None:
     Raises: Refusal.
     """
     options, _ = _options(arguments)
+    given = _given(arguments)
     if options.help:
         print("usage: scripts/start_server.sh [options of `corecache serve`, in the background]\n", flush=True)
         subprocess.run([_program(), "serve", "--help"], check=True)
@@ -105,6 +122,7 @@ def start(arguments: list[str]) -> None:
         running = node is not None
         if node is None:
             node = _spawn(["serve", *arguments, *chosen], data_dir, environ, stop_seconds)
+            node.options = given
         try:
             _await_ready(node)
         except BaseException:
@@ -115,13 +133,15 @@ def start(arguments: list[str]) -> None:
     if running and options.port not in (None, "0") and not node.url.endswith(f":{options.port}"):
         raise Refusal(f"the node of {data_dir} runs already, at {node.url}: stop it first to change its port")
     _announce(node, "runs already" if running else "runs")
+    new = [name for name, value in given.items() if node.options.get(name) != value]
+    if left_out := [name for name in new if name not in ("--data-dir", "--port")]:
+        note = f"start_server: not applied, since the node runs already: {', '.join(left_out)}; stop it first"
+        print(note, file=sys.stderr)
 
 
 def stop(arguments: list[str]) -> None:
     """Stops what was started, or what listens on `--port`, and waits until it has ended. Raises: Refusal."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/stop_server.sh", description="Stops the nodes that start_server.sh started.", allow_abbrev=False
-    )
+    parser = Parser(prog="scripts/stop_server.sh", description="Stops the nodes that start_server.sh started.")
     parser.add_argument("--port", type=int, metavar="N", help="only the node whose HTTP port this is")
     port: int | None = parser.parse_args(arguments).port
     with _lock():
@@ -139,11 +159,21 @@ def stop(arguments: list[str]) -> None:
 
 def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Returns the options that matter here; all of them, and the rest, are for `corecache serve` to judge."""
-    parser = argparse.ArgumentParser(prog="scripts/start_server.sh", add_help=False, allow_abbrev=False)
+    parser = Parser(prog="scripts/start_server.sh", add_help=False)
     for name in ("--config", "--data-dir", "--port", "--zookeeper", "--zooKeeperHost", "--zooKeeperPort"):
         parser.add_argument(name)
     parser.add_argument("-h", "--help", action="store_true")
     return parser.parse_known_args(arguments)
+
+
+def _given(arguments: list[str]) -> dict[str, str]:
+    """Returns each option that stands in the arguments, and its value."""
+    given = {}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        if argument.startswith("--"):
+            name, separator, value = argument.partition("=")
+            given[name] = value if separator else following
+    return given
 
 
 def _settled(options: argparse.Namespace) -> tuple[Path, dict[str, str], float, list[str]]:
@@ -188,12 +218,12 @@ def _spawn(arguments: list[str], data_dir: Path, environ: dict[str, str], stop_s
 def _await_ready(node: Node) -> None:
     """Waits until the node answers that it is ready, and notes its address.
 
-    Raises: Refusal with the node's own reason.
+    Raises: Refusal with the node's own reason and, if it was started by this process, its own exit code.
     """
 
     def is_ready() -> bool:
         if not node.is_alive():
-            raise Refusal(f"the node did not start: {_reason(Path(node.log))}")
+            raise Refusal(f"the node did not start: {_reason(Path(node.log))}", _exit_code(node.pid))
         node.url = node.url or _address(Path(node.log))
         return bool(node.url) and _answers(f"{node.url}/readyz")
 
@@ -246,10 +276,23 @@ def _lock() -> Iterator[None]:
         yield
 
 
+def _collect(pid: int) -> None:
+    """Takes the exit code of a child that has ended, so that nothing is left of it."""
+    with contextlib.suppress(ChildProcessError):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            _EXIT_CODES[pid] = os.waitstatus_to_exitcode(status)
+
+
+def _exit_code(pid: int) -> int:
+    """Returns the exit code of a child that has ended, 1 if it had none that speaks of a failure."""
+    _collect(pid)
+    return max(_EXIT_CODES.get(pid, 1), 1)
+
+
 def _birth(pid: int) -> str | None:
     """Returns what tells a living process from every other that had or will have its number, None if it has ended."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+    _collect(pid)
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -173,6 +173,19 @@ def test_started_again_it_says_so(checkout: Checkout) -> None:
     assert checkout.only_pid() == pid
 
 
+def test_started_again_with_other_options_it_says_that_they_were_not_applied(checkout: Checkout) -> None:
+    """Options that the node was not started with are named; those that it was started with are not."""
+    assert checkout.run("start_server.sh", "--node-id", "n1").stderr == ""
+    again = checkout.run("start_server.sh", "--node-id=n1")
+    assert (again.returncode, again.stderr) == (0, "")
+    other = checkout.run("start_server.sh", "--node-id", "n2", "--cluster", "red")
+    assert other.returncode == 0
+    assert "runs already" in other.stdout
+    assert other.stderr == (
+        "start_server: not applied, since the node runs already: --node-id, --cluster; stop it first\n"
+    )
+
+
 def test_nothing_to_stop(checkout: Checkout) -> None:
     """A stop without a node says so and ends with 0."""
     done = checkout.run("stop_server.sh")
@@ -254,6 +267,8 @@ def test_a_damaged_record_is_no_node(checkout: Checkout, content: str) -> None:
     ("arguments", "environ", "reason"),
     [
         (["--nonsense"], {}, "--nonsense"),
+        (["--prot", "1"], {}, "--prot"),
+        (["--data-dir"], {}, "--data-dir: expected one argument; try --help"),
         (["--port", "99999"], {}, "http.port = 99999: must be"),
         (["--config", "none.toml"], {}, "none.toml: the configuration file can't be read"),
         (["--data-dir", "/dev/null/x"], {}, "/dev/null/x"),
@@ -265,9 +280,9 @@ def test_a_damaged_record_is_no_node(checkout: Checkout, content: str) -> None:
 def test_what_cannot_start_says_why_and_leaves_nothing(
     checkout: Checkout, arguments: list[str], environ: dict[str, str], reason: str
 ) -> None:
-    """A start that fails gives one line with the reason and a code that is not 0, and no process or record stays."""
+    """A start that is asked for wrongly gives one line with the reason and code 2, and no process or record stays."""
     done = checkout.run("start_server.sh", *arguments, environ=environ)
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert done.stdout == ""
     assert reason in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -278,7 +293,7 @@ def test_a_port_that_is_taken_says_why(checkout: Checkout, tmp_path: Path) -> No
     """A port that another node has is the reason that is given, and the other node stays."""
     url = checkout.start()
     done = checkout.run("start_server.sh", "--data-dir", str(tmp_path / "second"), "--port", url.rpartition(":")[2])
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert url.rpartition(":")[2] in done.stderr
     assert answers(url)
@@ -312,6 +327,15 @@ def test_settings_come_from_the_file_and_directories_from_where_one_is(checkout:
     assert not (checkout.path / "corecache-data").exists()
     first = done.stdout.partition("Try:\n")[2].splitlines()[0]
     assert Path(shlex.split(first)[0]) == checkout.path / ".venv/bin/corecache"
+
+
+@pytest.mark.parametrize("arguments", [["--port"], ["--port", "x"], ["--prot", "1"]])
+def test_a_stop_that_is_asked_for_wrongly_says_so(checkout: Checkout, arguments: list[str]) -> None:
+    """A wrong option gives one line that names it, and code 2."""
+    done = checkout.run("stop_server.sh", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert arguments[0] in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_help_starts_nothing(checkout: Checkout) -> None:
