@@ -85,6 +85,7 @@ async def test_paths_and_methods_that_are_none(lab: Lab) -> None:
     """Unknown paths are 404; methods that a path does not have are 405 with Allow."""
     for path in ("/", "/v1", "/v1/kv2", "/v1%2Fkv/a", "/v1/kv%2Fa", "/V1/kv/a", "//v1/kv/a", "/healthz/", "*"):
         await refused(lab, request("OPTIONS" if path == "*" else "GET", path), 404, "path_unknown")
+    assert (await lab.ask("PUT", "/v1/kv2/a", b"x")).json()["outcome"] == "not_done"
     cases = [
         ("POST", "/v1/kv/a", "GET, HEAD, PUT, DELETE"),
         ("PATCH", "/v1/kv/a", "GET, HEAD, PUT, DELETE"),
@@ -96,6 +97,7 @@ async def test_paths_and_methods_that_are_none(lab: Lab) -> None:
     for method, path, allowed in cases:
         answer = await lab.ask(method, path, b"x")
         assert (answer.status, answer.json()["code"]) == (405, "method_not_allowed")
+        assert answer.json()["outcome"] == "not_done"
         assert answer.headers["allow"] == allowed
 
 

@@ -150,6 +150,39 @@ async def test_a_bad_batch_is_refused_whole(lab: Lab) -> None:
     assert not lab.service.records
 
 
+@served()
+async def test_a_bad_batch_is_told_what_is_wrong(lab: Lab) -> None:
+    """The sentence names the operation, or what in the JSON is no text, and never blames what is right."""
+    good = '{"op":"get","key":"a"}'
+    base64 = "Operation 1: key_base64 is not base64: "
+    half = "half of a surrogate pair"
+    for bad, words in (
+        ('{"op":"get","key":""}', "Operation 1: the key has 0 bytes; a key has 1 to 8,192."),
+        ('{"op":"get","key_base64":""}', "Operation 1: the key has 0 bytes; a key has 1 to 8,192."),
+        (f'{{"op":"get","key":"{"x" * 8193}"}}', "Operation 1: the key has 8,193 bytes; a key has 1 to 8,192."),
+        ('{"op":"get","key_base64":"YQ"}', base64),
+        ('{"op":"get","key_base64":"YQ="}', base64),
+        ('{"op":"get","key_base64":"Y==="}', base64),
+        ('{"op":"get","key_base64":"YQ==YQ=="}', base64),
+        ('{"op":"get","key_base64":"YQ--"}', base64),
+        ('{"op":"get","key_base64":"éééé"}', base64),
+        ('{"op":"put","key":"a","value_base64":"YQ"}', "padded with = to a multiple of four."),
+        (r'{"op":"get","key":"\ud800"}', half),
+        (r'{"op":"get","key":"\uD800 and more of it"}', half),
+        (r'{"op":"get","key":"\\\udc00"}', half),
+        (r'{"op":"get","key":"\ud83d\ud83d"}', half),
+        (r'{"op":"get","key":"\\ud800', "truncated"),
+        (r'{"op":"get","key":"\ud83d\ude00', "truncated"),
+    ):
+        body = f'{{"operations":[{good},{bad}' + ("" if words == "truncated" else "]}")
+        answer = await lab.ask("POST", "/v1/batch", body.encode())
+        assert (answer.status, answer.json()["code"]) == (400, "bad_batch"), bad
+        assert words in answer.json()["detail"], answer.json()["detail"]
+    pair = await lab.ask("POST", "/v1/batch", rb'{"operations":[{"op":"put","key":"\ud83d\ude00","value":"\\ud800"}]}')
+    assert pair.json() == {"results": [{"status": 204, "version": 1}]}
+    assert lab.service.records["😀".encode()].value == rb"\ud800"
+
+
 @served(limits={"batch_bytes_max": 1024})
 async def test_a_batch_and_what_it_reads_are_bounded(lab: Lab) -> None:
     """A longer body is 413; a get whose value no longer fits the answer says so by itself."""

@@ -7,6 +7,7 @@ The rule: `batch_of` returns operations that `Service` may be handed as they are
 (with the number of the operation, from 0), or `value_too_large`. It begins nothing.
 """
 
+import re
 from base64 import b64decode
 from typing import Annotated, TypeAlias
 
@@ -20,10 +21,13 @@ from corecache.operations import KEY_BYTES_MAX, Condition, Delete, IfAbsent, IfM
 from corecache.serving.http.parameters import TTL_SECONDS_MAX, VERSION_MAX
 
 _BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+_FIRST_HALF = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+"""The first half of a surrogate pair without the second."""
 
-KeyText: TypeAlias = Annotated[str, Meta(min_length=1, max_length=KEY_BYTES_MAX)]
-KeyBase64: TypeAlias = Annotated[str, Meta(min_length=4, pattern=_BASE64)]
-ValueBase64: TypeAlias = Annotated[str, Meta(pattern=_BASE64)]
+# These describe; `_octets` and `_operation_of` judge, in words that say what to do.
+KeyText: TypeAlias = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": KEY_BYTES_MAX})]
+KeyBase64: TypeAlias = Annotated[str, Meta(extra_json_schema={"minLength": 4, "pattern": _BASE64})]
+ValueBase64: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": _BASE64})]
 VersionNumber: TypeAlias = Annotated[int, Meta(ge=0, le=VERSION_MAX)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=TTL_SECONDS_MAX)]
 
@@ -95,7 +99,7 @@ def batch_of(body: bytes, limits: Limits) -> tuple[bool, list[Operation]]:
     try:
         batch = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CallerFault("bad_batch", f"The body is not a batch: {error}.") from error
+        raise CallerFault("bad_batch", f"The body is not a batch: {_cause(error, body)}.") from error
     if len(batch.operations) > limits.batch_operations_max:
         raise CallerFault(
             "bad_batch",
@@ -137,12 +141,28 @@ def ttl_ms_of(seconds: float) -> int:
 
 
 def _octets(text: str | UnsetType, base64: str | UnsetType, name: str, number: int) -> bytes:
-    """Returns the bytes that one of the two spellings says; the decoder has seen to it that base64 is base64."""
+    """Returns the bytes that one of the two spellings says."""
     if base64 is UNSET and text is not UNSET:
         return text.encode()
     if text is UNSET and base64 is not UNSET:
-        return b64decode(base64)
+        try:
+            if len(base64) % 4 == 0:
+                return b64decode(base64, validate=True)
+        except ValueError:
+            pass
+        raise _bad(
+            number,
+            f"{name}_base64 is not base64: A to Z, a to z, 0 to 9, + and /, padded with = to a multiple of four",
+        )
     raise _bad(number, f"exactly one of {name} and {name}_base64 is needed")
+
+
+def _cause(error: Exception, body: bytes) -> str:
+    """Returns why a body could not be decoded; of half a surrogate pair the decoder says that the body is cut off."""
+    words = str(error)
+    if "surrogate" in words or ("truncated" in words and _FIRST_HALF.search(body)):
+        return "a \\u escape is half of a surrogate pair, which is no character; bytes that are no text go in base64"
+    return words
 
 
 def _bad(number: int, what: str) -> CallerFault:

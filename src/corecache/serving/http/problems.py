@@ -2,7 +2,7 @@
 
 The rule: the class of an error (`errors.py`) decides its status, unless its code has one of its own in `_STATUS`. A
 body always has `type`, `title`, `status`, `detail` and `code`; for a write it also has `outcome`, the one word that
-tells a program whether it may repeat the request.
+tells a program whether it may repeat the request. So has that of a request that leads nowhere, whatever it meant to be.
 
 Answers that are no exceptions in Python but errors in HTTP (a key that is not there, a condition that failed) are made
 here too, so that all error bodies have one maker. Codes are listed in `docs/errors.md`; a test compares.
@@ -36,6 +36,7 @@ _STATUS = {
 TYPE_PREFIX = "urn:corecache:error:"
 """What `type` is, before the code: a name, since no address would lead somewhere from every node."""
 
+_UNROUTED = frozenset(("method_not_allowed", "path_unknown"))
 _log = structlog.get_logger()
 _encoder = msgspec.json.Encoder()
 
@@ -71,7 +72,7 @@ def problem_of(error: CoreCacheError, write: bool) -> Problem:
         status=status_of(error),
         detail=error.message,
         code=error.code,
-        outcome=error.outcome if write else None,
+        outcome=error.outcome if write or error.code in _UNROUTED else None,
     )
 
 
