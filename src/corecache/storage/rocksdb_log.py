@@ -72,19 +72,19 @@ def _walk(log: bytes | mmap, block: int, entered: list[int | None], checked: boo
         entered.append(begun)
         end = min(start + BLOCK_BYTES, size)
         position = start
+        content = log[start:end]
         while position + HEADER_BYTES <= end:
-            length, kind = unpack(log, position)
+            length, kind = unpack(content, position - start)
             following = position + HEADER_BYTES + length
             if following > end or (checked and not _is_right(log, position, following)):
                 return position, begun
-            if kind == _FULL and begun is None:
-                pass
-            elif kind == _FIRST and begun is None:
-                begun = position
-            elif kind == _LAST and begun is not None:
-                begun = None
-            elif kind != _MIDDLE or begun is None:
-                return position, begun
+            if kind != _FULL or begun is not None:
+                if kind == _FIRST and begun is None:
+                    begun = position
+                elif kind == _LAST and begun is not None:
+                    begun = None
+                elif kind != _MIDDLE or begun is None:
+                    return position, begun
             position = following
         if position < end and start + BLOCK_BYTES - position >= HEADER_BYTES:
             return position, begun
