@@ -1,7 +1,7 @@
 """A node is a dict with versions and expiry: the same steps on both, with flushes, kills and restarts in between.
 
-The node is a real process, asked by HTTP. What the dict says is in `model.py`, what the steps are made of in `steps.py`.
-A failing run prints the shortest steps that lead there; `docs/testing.md` says how to repeat it.
+The node is a real process, asked by HTTP. What the dict says is in `model.py`, what steps are made of in `steps.py`. A
+failing run prints the shortest steps that lead there; `docs/testing.md` says how to repeat it.
 """
 
 import contextlib
