@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from corecache.errors import NotDone, OutcomeUnknown
+from corecache.identity import Timestamp, Version
+from corecache.operations import Record
 from serving.http_lab import Answer, Lab, config_of, served, with_lab
 
 
@@ -209,6 +211,16 @@ async def test_an_atomic_batch_answers_no_more_than_a_batch_may(lab: Lab) -> Non
             assert {get.get("code") for get in gets[fitting:]} <= {"answer_too_large"}
             assert not any("outcome" in get for get in gets)
             assert lab.service.records[b"{t}written"].value == key.encode()
+
+
+@served(limits={"batch_bytes_max": 4096})
+async def test_what_is_encoded_in_vain_is_bounded(lab: Lab) -> None:
+    """A value that proved too large when it was encoded counts against the next ones; a small one still fits."""
+    for key, value in ((b"{t}a", b"\xff" * 3100), (b"{t}b", b"x" * 1500), (b"{t}c", b"x")):
+        lab.service.records[key] = Record(value, Version(1), Timestamp(1))
+    for atomic in (True, False):
+        found = await results(lab, *[{"op": "get", "key": f"{{t}}{key}"} for key in "abc"], atomic=atomic)
+        assert [result["status"] for result in found] == [413, 413, 200]
 
 
 @served(http={"buffered_bytes_max": 3_000_000})

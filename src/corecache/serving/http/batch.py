@@ -96,16 +96,19 @@ class _Values:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._turn_bytes = 0
+        self._vain_bytes = 0
 
     async def shown(self, record: Record) -> Shown:
         """Returns the result of a get: the record, or that there is no room for its value. Raises nothing."""
         size_bytes = len(record.value)
         try:
-            self._add(size_bytes)
+            # A thousand gets of a value that grows too large when it is encoded must not encode it a thousand times.
+            self._add(size_bytes, self._vain_bytes)
             try:
                 shown = await self._encoded(record)
                 self._add(len(shown) - size_bytes)
             except CoreCacheError:
+                self._vain_bytes += size_bytes
                 self._bytes -= size_bytes
                 self._budget.release(size_bytes)
                 raise
@@ -117,8 +120,8 @@ class _Values:
         """Gives back what was counted."""
         self._budget.release(self._bytes)
 
-    def _add(self, size_bytes: int) -> None:
-        if self._bytes + size_bytes > self._bytes_max:
+    def _add(self, size_bytes: int, vain_bytes: int = 0) -> None:
+        if self._bytes + vain_bytes + size_bytes > self._bytes_max:
             raise CallerFault(
                 "answer_too_large",
                 f"The values read exceed {self._bytes_max:,} bytes (limits.batch_bytes_max); get this one alone.",
