@@ -87,7 +87,7 @@ async def _node(config: Config, broken: asyncio.Future[str]) -> AsyncIterator[No
         coordinator = await LocalCoordinator.open(directory.coordinator)
         stack.push_async_callback(coordinator.close)
         facts, replicas = await restore(config, store, coordinator, clock, lambda: secrets.token_hex(8))
-        driver = Driver(replicas, store, coordinator, clock, config.replication, broke)
+        driver = Driver(replicas, store, coordinator, clock, config.replication, config.limits.batch_bytes_max, broke)
         stack.push_async_callback(driver.stop)
         node = Node(config, facts.node, replicas, driver, store, clock)
         node.version = __version__

@@ -90,7 +90,9 @@ async def running(
     facts, replicas = await restore(config, store, coordinator, clock, lambda: f"id{next(ids)}")
     broken: list[str] = []
     never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    driver = Driver(replicas, store, coordinator, clock, config.replication, broken.append)
+    driver = Driver(
+        replicas, store, coordinator, clock, config.replication, config.limits.batch_bytes_max, broken.append
+    )
     node = Node(config, facts.node, replicas, driver, store, clock)
     driver.start()
     try:

@@ -50,9 +50,14 @@ class Driver:
         coordinator: Coordinator,
         clock: Clock,
         limits: Replication,
+        values_bytes_max: int,
         broke: Callable[[str], None],
     ) -> None:
-        """Takes the parts. `broke` is called with a sentence when an invariant is broken: the node must stop."""
+        """Takes the parts. `values_bytes_max` bounds the values that one group of parked requests may read.
+
+        `broke` is called with a sentence when an invariant is broken: the node must stop.
+        """
+        self._values_bytes_max = values_bytes_max
         self.admission = Admission(limits)
         self.rounds = 0
         self._replicas = replicas
@@ -250,7 +255,7 @@ class Driver:
         waiting = self._fetches[partition]
         try:
             while waiting:
-                fetched = await fetch(self._store, partition, waiting[0])
+                fetched = await fetch(self._store, partition, waiting[0], self._values_bytes_max)
                 waiting.popleft()
                 self.deliver(partition, fetched)
         finally:
