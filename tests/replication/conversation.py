@@ -17,6 +17,7 @@ from corecache.identity import (
     NodeId,
     PartitionId,
     ReplicaId,
+    Sequence,
     Timestamp,
 )
 from corecache.operations import Operation, Record, Result
@@ -31,12 +32,13 @@ MEMBER = Member(NODE, ReplicaId("r1"))
 
 
 class Disk:
-    """What survives a crash: facts, log, records."""
+    """What survives a crash: facts, log, records. What is cut from the log is only marked so, for tests to look at."""
 
     def __init__(self) -> None:
         self.facts = ReplicaFacts(MEMBER.replica, Epoch(0))
         self.incarnation = Incarnation(0)
         self.log: list[Entry] = []
+        self.cut = Sequence(0)
         self.records: dict[bytes, Record] = {}
         self.applied = NOTHING_APPLIED
         self.confirmed = VersionedView(View(Lineage(1), Epoch(1), MEMBER, Incarnation(1), (MEMBER,), (NODE,)), 0)
@@ -170,8 +172,8 @@ class Conversation:
             case actions.WakeAt(time):
                 self.wake_at = time
             case actions.Cut(upto):
-                assert upto <= self.disk.applied.sequence
-                self.disk.log = [entry for entry in self.disk.log if entry.sequence > upto]
+                assert self.disk.cut < upto <= self.disk.applied.sequence
+                self.disk.cut = upto
 
     def _note(self, request: events.Request, outcome: Many[Result] | CoreCacheError) -> None:
         number = next(number for number, known in self._requests.items() if known is request)

@@ -95,6 +95,8 @@ def _run() -> int:
         complain(error.message)
         return exit_code_of(error)
     except OSError as error:
+        # What could not be written is still in the buffer, and the interpreter would try, and fail, once more.
+        drop_output()
         complain(str(error))
         return BROKEN
     except Exception:
