@@ -38,5 +38,6 @@ def complain(message: str) -> None:
 
 
 def drop_output() -> None:
-    """Lets what is still buffered for standard output vanish: nobody reads it any more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Lets what is still buffered for standard output vanish: nobody can read it any more."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
