@@ -19,6 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import msgspec
 from rocksdict import (
     BottommostLevelCompaction,
     Cache,
@@ -104,6 +105,7 @@ class RocksStore:
         try:
             contents = await asyncio.to_thread(recover, database, directory.database)
             room = await asyncio.to_thread(space.look, directory.path, config.storage)
+            space.warn_if_full(room, config.storage)
             return cls(directory, config, options, database, contents, room)
         except OSError as error:
             database.close()
@@ -246,6 +248,8 @@ class RocksStore:
 
         def read() -> StorageReport:
             room = space.look(self._directory.path, self._config)
+            if self._writer.failure is not None:
+                room = msgspec.structs.replace(room, spare_bytes=-1)
             records = self._families[keyspace.RECORDS]
             return rocksdb_report.report(
                 records, self._options, self._directory.database, self._config.memory_bytes, room

@@ -63,6 +63,17 @@ def refuse_small_budget(storage: Storage) -> None:
         )
 
 
+def warn_if_full(space: Space, storage: Storage) -> None:
+    """Says in the log that puts are refused from the start: nobody would look for that behind a node that is ready."""
+    if not space.accepts_puts:
+        log.warning(
+            "puts are refused: there is no room on the disk beyond storage.disk_reserve_bytes",
+            free_bytes=space.free_bytes,
+            used_bytes=space.used_bytes,
+            disk_reserve_bytes=storage.disk_reserve_bytes,
+        )
+
+
 class Watch:
     """Looks at the room again and again, and makes some when there is none."""
 

@@ -72,7 +72,7 @@ class Views:
         _refuse_parameters(request)
         reason = self._service.unready()
         if reason is not None:
-            raise NotDone("not_ready", f"The node is not ready: {reason}.")
+            raise NotDone("not_ready", f"The node is not ready: {reason}")
         return _shown(request, Status("ready"))
 
     async def _metrics(self, request: Request) -> Response:
