@@ -55,6 +55,21 @@ def test_1_a_put_during_a_flush_is_never_lost(new_node: Callable[..., Node], shi
     assert all(node.value(b"before-%d" % number) == b"old" for number in range(3, 100))
 
 
+def test_4_a_flush_never_stops_writes(new_node: Callable[..., Node], shim: Shim) -> None:
+    """As long as an SSTable is held at the disk, puts are answered, far more of them than one memtable takes."""
+    node = new_node(shim=shim, settings=SMALL_TREE).start()
+    assert node.put(b"before", b"old").status == 204
+    shim.hold(Shim.WRITE | Shim.SYNC, ".sst")
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        flush = threads.submit(node.ask, "POST", "/v1/storage/flush")
+        shim.await_hit()
+        for number in range(60):
+            assert node.put(b"during-%d" % number, os.urandom(8_000)).status == 204
+        assert not flush.done()
+        shim.disarm()
+        assert flush.result(REQUEST_SECONDS).status == 200
+
+
 def test_6_a_timestamp_is_when_the_value_was_accepted(new_node: Callable[..., Node]) -> None:
     """It lies between asking and answer, and is the same after flush, compaction, stop, kill -9 and start."""
     node = new_node().start()
