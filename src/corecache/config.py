@@ -144,7 +144,12 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 8 * MIB
     batch_operations_max: Annotated[int, Meta(ge=1, le=100_000, description="Operations in one batch request.")] = 1000
     batch_bytes_max: Annotated[
-        int, Meta(ge=KIB, le=256 * MIB, description="The body of a batch request; beyond it 413.")
+        int,
+        Meta(
+            ge=KIB,
+            le=256 * MIB,
+            description="The body of a batch request, beyond it 413, and what the gets of a batch may add to its answer.",
+        ),
     ] = 16 * MIB
     page_items_max: Annotated[int, Meta(ge=1, le=100_000, description="Items on one page of a listing.")] = 1000
     page_bytes_max: Annotated[
@@ -152,7 +157,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=KIB,
             le=256 * MIB,
-            description="Keys and values on one page; the page ends early, never empty, beyond it.",
+            description="Keys and values on one page, as JSON; the page ends early, never empty, beyond it.",
         ),
     ] = 8 * MIB
     listings_max: Annotated[
