@@ -148,7 +148,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=KIB,
             le=256 * MIB,
-            description="The body of a batch request, beyond it 413, and what the gets of a batch may add to its answer.",
+            description="The body of a batch request (beyond it 413), and what its gets may add to the answer.",
         ),
     ] = 16 * MIB
     page_items_max: Annotated[int, Meta(ge=1, le=100_000, description="Items on one page of a listing.")] = 1000
