@@ -69,10 +69,9 @@ class Read(msgspec.Struct, gc=False):
 
 
 class Expire(msgspec.Struct, gc=False):
-    """Removes `key` if its record has expired: what a read or the sweeper does that found `version` expired."""
+    """Removes `key` if its newest record has expired: what a read or the sweeper asks for that found one expired."""
 
     key: bytes
-    version: Version
 
 
 Operation: TypeAlias = Put | Delete | Read | Expire

@@ -88,7 +88,6 @@ class Driver:
             actions.Refuse: self._begin_refuse,
             actions.WakeAt: self._begin_wake_at,
             actions.StepDown: self._begin_step_down,
-            actions.Halt: self._begin_halt,
         }
 
     def start(self) -> None:
@@ -315,9 +314,6 @@ class Driver:
 
     def _begin_step_down(self, partition: PartitionId, action: actions.StepDown) -> None:
         log.warning("stepped down as primary", partition=partition, reason=action.reason)
-
-    def _begin_halt(self, partition: PartitionId, action: actions.Halt) -> None:
-        raise AssertionError(action.broken_invariant)
 
     def _refuse_queued(self, partition: PartitionId, error: CoreCacheError) -> None:
         requests = list(self._queues.pop(partition, ()))

@@ -63,7 +63,7 @@ class Node:
             if not replica.may_serve_reads(self._clock.now()):
                 raise replica.refusal()
         if record is not None and NEVER < record.expires <= self._clock.today():
-            return await self._expire(key, record, deadline)
+            return await self._expire(key, deadline)
         return record
 
     async def get_stale(self, key: bytes) -> tuple[Record | None, LogSequence]:
@@ -92,9 +92,9 @@ class Node:
             raise NotDone("deadline_passed", "The disk did not answer before the deadline; try again.", 0) from None
         self._check_all_serve()
         today = self._clock.today()
-        expired = {item.key: item.record for item in items if NEVER < item.record.expires <= today}
+        expired = dict.fromkeys(item.key for item in items if NEVER < item.record.expires <= today)
         if expired:
-            await self.expire(list(expired.items()), deadline)
+            await self.expire(list(expired), deadline)
         return Page(tuple(item for item in items if item.key not in expired), resume)
 
     async def _get_cold(self, partition: PartitionId, key: bytes, deadline: Milliseconds) -> Record | None:
@@ -110,9 +110,9 @@ class Node:
             if not replica.may_serve_reads(now):
                 raise replica.refusal()
 
-    async def _expire(self, key: bytes, record: Record, deadline: Milliseconds) -> Record | None:
+    async def _expire(self, key: bytes, deadline: Milliseconds) -> Record | None:
         try:
-            (result,) = await self.write((Expire(key, record.version),), deadline)
+            (result,) = await self.write((Expire(key),), deadline)
         except OutcomeUnknown as error:
             raise _not_removed_yet() from error
         if isinstance(result, ConditionFailed):
@@ -120,9 +120,9 @@ class Node:
             return await self.get(key, deadline)
         return None
 
-    async def expire(self, found: Sequence[tuple[bytes, Record]], deadline: Milliseconds) -> None:
+    async def expire(self, keys: Sequence[bytes], deadline: Milliseconds) -> None:
         """Removes expired records through the log. Raises: NotDone, Broken."""
-        for outcome in await self.write_many([(Expire(key, record.version),) for key, record in found], deadline):
+        for outcome in await self.write_many([(Expire(key),) for key in keys], deadline):
             if isinstance(outcome, OutcomeUnknown):
                 raise _not_removed_yet()
             if isinstance(outcome, CoreCacheError):

@@ -1,8 +1,8 @@
 """Removes expired records that nobody reads (R17).
 
 Every `sweep_interval_ms` it asks the store's expiry index for what has expired, and removes it through the log like any
-write, naming the version found, so that a record written meanwhile stays. A full look is followed by the next at once:
-a burst of expiries is worked off at the speed of writes, in bounded steps.
+write, which looks at the newest record again, so that one written meanwhile stays. A full look is followed by the next
+at once: a burst of expiries is worked off at the speed of writes, in bounded steps.
 """
 
 import asyncio
@@ -35,5 +35,5 @@ async def _sweep_step(node: Node, store: Store, clock: Clock, keys_max: int) -> 
     if node.unready() is not None:
         return False
     found = await store.expired(clock.today(), keys_max)
-    await node.expire([(key, record) for _, key, record in found], Milliseconds(clock.now() + _STEP_TIMEOUT_MS))
+    await node.expire([key for _, key, _ in found], Milliseconds(clock.now() + _STEP_TIMEOUT_MS))
     return len(found) == keys_max

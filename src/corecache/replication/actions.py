@@ -88,10 +88,4 @@ class StepDown(msgspec.Struct):
     reason: str
 
 
-class Halt(msgspec.Struct):
-    """An invariant is broken: stop this replica, loudly, before it spreads. No completion."""
-
-    broken_invariant: str
-
-
-Action: TypeAlias = ProposeView | Save | Append | Apply | Cut | Fetch | Answer | Refuse | WakeAt | StepDown | Halt
+Action: TypeAlias = ProposeView | Save | Append | Apply | Cut | Fetch | Answer | Refuse | WakeAt | StepDown
