@@ -1,9 +1,11 @@
-"""Starts, watches and stops the two servers that are measured: the node and the ceiling.
+"""Starts, watches and stops servers that are measured, among them the node by itself and the ceiling.
 
 Each is a process of its own on a free port of 127.0.0.1, with its files below a directory that the caller gives. What
 it says goes to a log beside them, whose end is shown when it does not start. The node is the one of this checkout.
+Clusters are made of the same `Server`s (`clusters.py`).
 """
 
+import contextlib
 import http.client
 import os
 import signal
@@ -11,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,13 +31,13 @@ class ServerError(Exception):
 class Server:
     """A server process, from `start` to `stop`. As a context manager it is running inside."""
 
-    def __init__(self, name: str, command: list[str], log: Path, port: int, probe: tuple[str, int]) -> None:
-        """Takes the path that is asked for until it answers the given status: then the server is ready."""
+    def __init__(self, name: str, command: list[str], log: Path, port: int, ready: Callable[[int], bool]) -> None:
+        """Takes what is asked, with the port, until it is true: then the server is ready."""
         self.name = name
         self.port = port
         self._command = command
         self._log = log
-        self._probe = probe
+        self._ready = ready
         self._running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,20 +48,29 @@ class Server:
 
     def start(self) -> float:
         """Starts it and returns the seconds until it was ready. Raises: ServerError."""
+        self.launch()
+        return self.wait()
+
+    def launch(self) -> None:
+        """Starts it, and leaves the waiting to `wait`."""
         paths = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
         with self._log.open("ab") as log:
-            begun = time.perf_counter()
+            self._begun = time.perf_counter()
             self._running = subprocess.Popen(
                 self._command, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, stdout=log, stderr=log
             )
-        while not self._ready():
+
+    def wait(self) -> float:
+        """Waits until it is ready, and returns the seconds since its start. Raises: ServerError."""
+        assert self._running is not None, f"the {self.name} is not running"
+        while not self._ready(self.port):
             if self._running.poll() is not None:
                 raise ServerError(f"the {self.name} ended with {self._running.returncode}: {self._last_words()}")
-            if time.perf_counter() - begun > START_SECONDS_MAX:
+            if time.perf_counter() - self._begun > START_SECONDS_MAX:
                 self.kill()
                 raise ServerError(f"the {self.name} is not ready after {START_SECONDS_MAX} s: {self._last_words()}")
             time.sleep(POLL_SECONDS)
-        return time.perf_counter() - begun
+        return time.perf_counter() - self._begun
 
     def stop(self) -> None:
         """Asks it to end, and waits until it has. Raises: ServerError if it does not end in time."""
@@ -91,9 +103,15 @@ class Server:
         else:
             self.kill()
 
-    def _ready(self) -> bool:
-        path, status = self._probe
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+    def _last_words(self) -> str:
+        return self._log.read_text(errors="replace").strip()[-2000:] or "it said nothing"
+
+
+def answers(path: str, status: int) -> Callable[[int], bool]:
+    """Returns the question whether a server answers a GET of a path with a status."""
+
+    def asked(port: int) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
         try:
             connection.request("GET", path)
             return connection.getresponse().status == status
@@ -102,8 +120,13 @@ class Server:
         finally:
             connection.close()
 
-    def _last_words(self) -> str:
-        return self._log.read_text(errors="replace").strip()[-2000:] or "it said nothing"
+    return asked
+
+
+def serve(config: Path, data_dir: Path, port: int) -> list[str]:
+    """Returns what the `corecache serve` command does, from this checkout and as one process: no launcher between."""
+    command = [sys.executable, "-c", "import sys; from corecache.cli import main; sys.exit(main())", "serve"]
+    return [*command, "--config", str(config), "--data-dir", str(data_dir), "--port", str(port)]
 
 
 def node(directory: Path, memory_bytes: int) -> Server:
@@ -111,20 +134,18 @@ def node(directory: Path, memory_bytes: int) -> Server:
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "corecache.toml"
     config.write_text(f'[replication]\ndurability = "fsync"\n\n[storage]\nmemory_bytes = {memory_bytes}\n')
-    port = _free_port()
-    # What the `corecache` command does, from this checkout, and as one process (no launcher in between).
-    command = [sys.executable, "-c", "import sys; from corecache.cli import main; sys.exit(main())", "serve"]
-    command += ["--config", str(config), "--data-dir", str(directory / "node"), "--port", str(port)]
-    return Server("node", command, directory / "node.log", port, ("/readyz", 200))
+    (port,) = free_ports(1)
+    command = serve(config, directory / "node", port)
+    return Server("node", command, directory / "node.log", port, answers("/readyz", 200))
 
 
 def ceiling(directory: Path) -> Server:
     """Returns the stack's ceiling (`ceiling.py`)."""
     directory.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "benchmarks.ceiling", "--port", str(port)]
     command += ["--directory", str(directory / "ceiling")]
-    return Server("ceiling", command, directory / "ceiling.log", port, ("/v1/kv/absent", 404))
+    return Server("ceiling", command, directory / "ceiling.log", port, answers("/v1/kv/absent", 404))
 
 
 def cpu_seconds(pid: int) -> float:
@@ -133,8 +154,8 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int) -> list[int]:
+    """Returns ports, all different, that nobody listens on at the moment."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [probe.getsockname()[1] for probe in probes]

@@ -1,13 +1,15 @@
 """Runs wrk, the load generator, and reads what it measured.
 
-wrk keeps a fixed number of connections busy, each with one request at a time (a closed loop), from one thread: on a
-machine with two cores a second thread of wrk takes from the server more than it gives. What is sent, `requests.lua`
-says.
+wrk keeps a fixed number of connections busy, each with one request at a time (a closed loop), from one thread a server:
+on a machine with two cores a second thread of wrk takes from the server more than it gives. What is sent,
+`requests.lua` says. With several servers, each has its thread and the same number of connections.
 
 A run in which requests failed is no measurement: `drive` raises instead of returning it, and the benchmark ends.
 """
 
+import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -20,12 +22,18 @@ WARM_SECONDS = 1
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What wrk sends: a method, the number of different keys, and the bytes of a value (PUT only)."""
+    """What wrk sends: a method, the number of different keys, and the bytes of a value (PUT only).
+
+    All keys begin with `prefix`, which has a multiple of three bytes. `connections` are those of all servers together,
+    and are rounded up to a multiple of their number.
+    """
 
     method: Literal["GET", "PUT"]
     records: int
     value_bytes: int
     connections: int
+    dialect: Literal["corecache", "etcd"] = "corecache"
+    prefix: str = ""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -59,25 +67,29 @@ class LoadError(Exception):
     """wrk could not be run, or what it measured was not success."""
 
 
-def drive(port: int, load: Load, seconds: int) -> Run:
-    """Runs wrk against a server of this machine and returns what it measured.
+def drive(ports: int | Sequence[int], load: Load, seconds: int) -> Run:
+    """Runs wrk against one or more servers of this machine at once and returns what it measured.
 
     Raises: LoadError if wrk fails, or any request did.
     """
+    each = [ports] if isinstance(ports, int) else list(ports)
     command = [
         "wrk",
-        "--threads=1",
-        f"--connections={load.connections}",
+        f"--threads={len(each)}",
+        f"--connections={-(-load.connections // len(each)) * len(each)}",
         f"--duration={seconds}s",
         "--timeout=30s",
         f"--script={SCRIPT}",
-        f"http://127.0.0.1:{port}",
+        f"http://127.0.0.1:{each[0]}",
         "--",
         load.method,
         str(load.records),
         str(load.value_bytes),
+        load.dialect,
+        load.prefix,
     ]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    environ = os.environ | {"PORTS": " ".join(map(str, each))}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     lines = [line for line in ended.stdout.splitlines() if line.startswith("RESULT ")]
     if ended.returncode or not lines:
         raise LoadError(f"wrk ended with {ended.returncode}: {(ended.stderr or ended.stdout).strip()[-500:]}")

@@ -1,4 +1,4 @@
-"""Fuzzes `config.py` and `settings.py`: a configuration file, as TOML that means anything or nothing.
+"""Fuzzes `config/` and `settings.py`: a configuration file, as TOML that means anything or nothing.
 
 The bytes are tried as a file, which also has to survive being no TOML and no text, and, if they are TOML, as the plain
 mapping that `config.parse` judges.

@@ -11,14 +11,27 @@ from pathlib import Path
 
 import msgspec
 
-from corecache.coordination.local import FORMAT, VERSION, LocalCoordinator
+from corecache.coordination.local import FORMAT, VERSIONS_READ, LocalCoordinator
 from corecache.errors import Broken, CallerFault
 from corecache.identity import PartitionId
 from corecache.placement.view import VersionedView
 
 WORDS = (
     *(b'"format":', b'"corecache-coordinator"', b'"version":', b'"checksum":', b'"ledger":', b'"views":', b'"view":'),
-    *(b'"cluster":', b'"partitions":', b'"incarnations":', b'"epoch":', b'"primary":', b'"in_sync":', b"null", b"[]"),
+    *(
+        b'"orders":',
+        b'"orders_version":',
+        b'"draining":',
+        b'"replication_factor":',
+        b'"cluster":',
+        b'"partitions":',
+        b'"incarnations":',
+        b'"epoch":',
+        b'"primary":',
+        b'"in_sync":',
+        b"null",
+        b"[]",
+    ),
     *(b"{", b"}", b"[", b"]", b",", b'"', b"-1", b"1e999", b"18446744073709551616", b"\\ud800", b"\xff", b"[" * 2000),
 )
 
@@ -35,8 +48,9 @@ def target(data: bytes) -> None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return
     checksum = hashlib.sha256(ledger).hexdigest()
-    head = f'{{"format":"{FORMAT}","version":{VERSION},"checksum":"{checksum}","ledger":'
-    _check(head.encode() + ledger + b"}")
+    for version in VERSIONS_READ:
+        head = f'{{"format":"{FORMAT}","version":{version},"checksum":"{checksum}","ledger":'
+        _check(head.encode() + ledger + b"}")
 
 
 def _check(text: bytes) -> None:

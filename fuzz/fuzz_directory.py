@@ -20,16 +20,17 @@ _path = Path(_directory.name)
 
 
 def target(data: bytes) -> None:
-    """Whatever bytes the file has: the directory opens if they say our format, else `CallerFault` foreign or newer."""
+    """Whatever bytes the file has: the directory opens if they say a format up to ours, else `CallerFault`."""
     file = _path / "format"
     file.write_bytes(data)
     try:
         DataDirectory.open(_path).close()
     except CallerFault as error:
         _check_refusal(error, _number_in(data))
+        assert file.read_bytes() == data, "the file is left as it was"
     else:
-        assert _number_in(data) == FORMAT, data
-    assert file.read_bytes() == data, "the file is left as it was"
+        assert (_number_in(data) or FORMAT + 1) <= FORMAT, data
+        assert _number_in(file.read_bytes()) == FORMAT, "the directory is of our format now"
 
 
 def _check_refusal(error: CallerFault, number: int | None) -> None:

@@ -16,7 +16,7 @@ reference_is_fresh() {
     local page=docs/configuration.md example=docs/corecache.example.toml
     diff -u "$example" <(python -m corecache.reference example) &&
         diff -u <(sed -n '/^<!-- Written by/,$p' "$page") <(python -m corecache.reference table) && return
-    echo "These pages are no longer what config.py says: run scripts/write_reference.sh"
+    echo "These pages are no longer what config/ says: run scripts/write_reference.sh"
     return 1
 }
 

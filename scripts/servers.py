@@ -1,22 +1,22 @@
 """Starts and stops nodes in the background: what `start_server.sh` and `stop_server.sh` do once .venv is there.
 
-A node that was started has a record in `run/`: its process, its data directory, its address, its log. One node a data
-directory: starting a second time finds the record and says so.
+A node that was started has a record in `run/`: its process, its data directory, its addresses, its log.
 
-Rule 1: one start or stop at a time in a checkout (a lock that the system takes back from the dead).
-Rule 2: a record speaks of a process and the moment of its birth. A number that another process has got since is no
-node, and a node that was killed is none either; nothing is ever sent to a process that was not started here.
-Rule 3: whoever starts a node waits until it is ready. If that fails, or is interrupted, the node is ended again.
+Without ZooKeeper there is one node a data directory: starting a second time finds the record and says so. As a member
+of a cluster (`--zookeeper`, or a configuration that names one) every start without a data directory starts one more
+node, in the lowest numbered directory that no node uses (`corecache-data-1`, …). A directory that belonged to a cluster
+of another ZooKeeper is passed over: a node would take its replicas for strangers, and empty them.
 
-The port is read from the node's log, because the node itself chooses it. Only the standard library is imported at the
-top, so that a node can be stopped after .venv has gone.
+Rule: whoever starts a node waits until it is ready. If that fails, or is interrupted, the node is ended again.
+
+The ports are read from the node's log, because the node itself chooses them. How processes are recognised, and that
+one start happens at a time, is in `processes.py`.
 """
 
-import argparse
-import contextlib
 import fcntl
 import hashlib
 import http.client
+import itertools
 import json
 import os
 import re
@@ -24,70 +24,46 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-RUN = CHECKOUT / "run"
+from processes import CHECKOUT, RUN, STOP_MARGIN_SECONDS, Parser, Process, Refusal, lock, run, spawn, until
+
+CLUSTER = RUN / "cluster"
+"""Where `cluster.sh` keeps its ZooKeeper, and where the nodes that join it have their data."""
 
 READY_TIMEOUT_SECONDS = 120.0
-STOP_MARGIN_SECONDS = 30.0
-POLL_SECONDS = 0.05
+ZOOKEEPER_PORT = 2181
 
 _ADDRESS = re.compile(
     r"""\bready\b.*\bhttp"?[=:] ?"?(?P<url>http://[^\s"]+)|"http": ?"(?P<json>http://[^\s"]+)".*\bready\b"""
 )
-_EXIT_CODES: dict[int, int] = {}
+_PEER = re.compile(r"""\bpeers?"?[=:] ?"?(?P<address>[^\s",}]+)""")
 _ASK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class Refusal(Exception):
-    """What was asked can't be done: one line for the user, and the exit code."""
-
-    def __init__(self, message: str, code: int = 1) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Parser(argparse.ArgumentParser):
-    """Reads options exactly as they are called; what is wrong with them is one line, like every other refusal."""
-
-    def __init__(self, **about: Any) -> None:
-        super().__init__(allow_abbrev=False, **about)
-
-    def error(self, message: str) -> NoReturn:
-        """Raises: Refusal."""
-        raise Refusal(f"{message}; try --help", 2)
-
-
 @dataclass
-class Node:
-    """A node that was started here, as its record tells. `url` is empty until it has been ready.
+class Node(Process):
+    """A node that was started here, as its record tells. Its addresses are empty until it has been ready.
 
-    `options` are those that it was started with.
+    `options` are those that it was started with; `zookeeper` is empty for a node with its coordinator inside.
     """
 
-    pid: int
-    birth: str
     data_dir: str
-    log: str
     stop_seconds: float
     options: dict[str, str] = field(default_factory=dict)
     url: str = ""
+    peer: str = ""
+    zookeeper: str = ""
+    cluster: str = ""
 
     @property
     def record(self) -> Path:
         """Returns the file of the record."""
         return RUN / f"{_name(Path(self.data_dir))}.json"
-
-    def is_alive(self) -> bool:
-        """Says whether the very process that was started still runs."""
-        return _birth(self.pid) == self.birth
 
     def save(self) -> None:
         """Writes the record, all or nothing."""
@@ -95,12 +71,17 @@ class Node:
         new.write_text(json.dumps(asdict(self), indent=2) + "\n")
         new.replace(self.record)
 
-    def end(self, number: signal.Signals, seconds: float) -> bool:
-        """Sends a signal and waits; returns whether the process has ended within the time."""
-        with contextlib.suppress(ProcessLookupError):
-            if self.is_alive():
-                os.kill(self.pid, number)
-        return _until(lambda: not self.is_alive(), seconds)
+
+@dataclass
+class Place:
+    """Where and how a node is to be started. `data_dir` None: the lowest free one; `settled`: the options name it."""
+
+    data_dir: Path | None
+    settled: bool
+    stop_seconds: float
+    environ: dict[str, str]
+    zookeeper: str
+    cluster: str
 
 
 def start(arguments: list[str]) -> None:
@@ -108,62 +89,155 @@ def start(arguments: list[str]) -> None:
 
     Raises: Refusal.
     """
-    options, _ = _options(arguments)
-    given = _given(arguments)
+    arguments = _with_zookeeper(arguments)
+    options = _options(arguments)
     if options.help:
-        print("usage: scripts/start_server.sh [options of `corecache serve`, in the background]\n", flush=True)
+        print("usage: scripts/start_server.sh [--zooKeeperHost H --zooKeeperPort P] [options of `corecache serve`]")
+        print(
+            "Starts a node in the background; with ZooKeeper, one more node of its cluster at each call.\n", flush=True
+        )
         subprocess.run([_program(), "serve", "--help"], check=True)
         return
-    if options.zookeeper or options.zooKeeperHost or options.zooKeeperPort:
-        raise Refusal("clusters with ZooKeeper come with the next version; without that option, one node starts", 2)
-    data_dir, environ, stop_seconds, chosen = _settled(options)
-    with _lock():
-        node = next((node for node in _nodes() if node.data_dir == str(data_dir)), None)
-        running = node is not None
-        if node is None:
-            node = _spawn(["serve", *arguments, *chosen], data_dir, environ, stop_seconds)
-            node.options = given
-        try:
-            _await_ready(node)
-        except BaseException:
-            if not running:
-                _abandon(node)
-            raise
-        node.save()
+    with lock():
+        node, running = begin(arguments)
     if running and options.port not in (None, "0") and not node.url.endswith(f":{options.port}"):
-        raise Refusal(f"the node of {data_dir} runs already, at {node.url}: stop it first to change its port")
+        raise Refusal(f"the node of {node.data_dir} runs already, at {node.url}: stop it first to change its port")
     _announce(node, "runs already" if running else "runs")
-    new = [name for name, value in given.items() if node.options.get(name) != value]
-    if left_out := [name for name in new if name not in ("--data-dir", "--port")]:
+    new = [name for name, value in _given(arguments).items() if node.options.get(name) != value]
+    if running and (left_out := [name for name in new if name not in ("--data-dir", "--port")]):
         note = f"start_server: not applied, since the node runs already: {', '.join(left_out)}; stop it first"
         print(note, file=sys.stderr)
 
 
+def begin(arguments: list[str]) -> tuple[Node, bool]:
+    """Starts a node and waits until it is ready; returns it, and whether it ran before. The lock must be held.
+
+    Raises: Refusal, and then nothing is left of a node that was begun.
+    """
+    place = _place(_options(arguments))
+    data_dir = place.data_dir or _free_directory(place)
+    node = next((node for node in nodes() if node.data_dir == str(data_dir)), None)
+    running = node is not None
+    if node is None:
+        chosen = [] if place.settled else ["--data-dir", str(data_dir)]
+        log = RUN / f"{_name(data_dir)}.log"
+        begun = spawn([_program(), "serve", *arguments, *chosen], log, place.environ)
+        node = Node(
+            **asdict(begun),
+            data_dir=str(data_dir),
+            stop_seconds=place.stop_seconds,
+            options=_given(arguments),
+            zookeeper=place.zookeeper,
+            cluster=place.cluster,
+        )
+    try:
+        node.save()
+        _await_ready(node)
+    except BaseException:
+        if not running:
+            end(node)
+        raise
+    node.save()
+    if node.zookeeper:
+        settle(data_dir, node.zookeeper)
+    return node, running
+
+
 def stop(arguments: list[str]) -> None:
-    """Stops what was started, or what listens on `--port`, and waits until it has ended. Raises: Refusal."""
+    """Stops what was started, or what listens on `--port`, one after another, and waits until it has ended.
+
+    Raises: Refusal.
+    """
     parser = Parser(prog="scripts/stop_server.sh", description="Stops the nodes that start_server.sh started.")
     parser.add_argument("--port", type=int, metavar="N", help="only the node whose HTTP port this is")
     port: int | None = parser.parse_args(arguments).port
-    with _lock():
-        nodes = [node for node in _nodes() if port is None or node.url.endswith(f":{port}")]
-        if not nodes:
+    with lock():
+        chosen = [node for node in nodes() if port is None or node.url.endswith(f":{port}")]
+        if not chosen:
             print("Nothing is running" + (f" on port {port}." if port is not None else "."))
-        for node in nodes:
-            if not node.end(signal.SIGTERM, node.stop_seconds):
-                raise Refusal(
-                    f"process {node.pid} has not ended within {node.stop_seconds:.0f} s; its log is {node.log}"
-                )
-            node.record.unlink(missing_ok=True)
-            print(f"Stopped {node.url or 'the node of ' + node.data_dir} (process {node.pid}).")
+        late = [node for node in chosen if not _stopped(node)]
+    if late:
+        raise Refusal(
+            "; ".join(
+                f"process {node.pid} has not ended within {node.stop_seconds:.0f} s; its log is {node.log}"
+                for node in late
+            )
+        )
 
 
-def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+def end(node: Node) -> None:
+    """Ends a node, by force if need be, and its record."""
+    if not node.end(signal.SIGTERM, node.stop_seconds):
+        node.end(signal.SIGKILL, STOP_MARGIN_SECONDS)
+    node.record.unlink(missing_ok=True)
+
+
+def settle(path: Path, zookeeper: str) -> None:
+    """Notes to which ZooKeeper a directory belongs."""
+    _home(path).write_text(canonical(zookeeper) + "\n")
+
+
+def canonical(zookeeper: str) -> str:
+    """Returns what two ways to write the same ZooKeeper servers have in common."""
+    hosts, slash, chroot = zookeeper.lower().replace("localhost:", "127.0.0.1:").partition("/")
+    return ",".join(sorted(hosts.split(","))) + slash + chroot.rstrip("/")
+
+
+def nodes() -> list[Node]:
+    """Returns the nodes that run, and removes the records of those that don't."""
+    found = []
+    for record in sorted(RUN.glob("*.json"), key=_numbers_by_value):
+        try:
+            node = Node(**json.loads(record.read_text()))
+        except (ValueError, TypeError):
+            record.unlink(missing_ok=True)
+            continue
+        if node.is_alive():
+            found.append(node)
+        else:
+            record.unlink(missing_ok=True)
+    return found
+
+
+def is_ready(url: str) -> bool:
+    """Says whether a node answers that it is ready."""
+    try:
+        with _ASK.open(f"{url}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def command(words: str) -> str:
+    """Returns a command of this checkout, such as can be pasted where the caller is."""
+    program, _, rest = words.partition(" ")
+    path = program if Path.cwd() == CHECKOUT else shlex.quote(str(CHECKOUT / program))
+    return f"{path} {rest}".strip()
+
+
+def _with_zookeeper(arguments: list[str]) -> list[str]:
+    """Returns the arguments with one --zookeeper in place of host and port. Raises: Refusal."""
+    parser = Parser(prog="scripts/start_server.sh", add_help=False)
+    parser.add_argument("--zooKeeperHost", dest="host")
+    parser.add_argument("--zooKeeperPort", dest="port")
+    given, others = parser.parse_known_args(arguments)
+    if given.host is None and given.port is None:
+        return arguments
+    if any(other.partition("=")[0] == "--zookeeper" for other in others):
+        raise Refusal("--zookeeper and --zooKeeperHost say the same: give one of them", 2)
+    port = str(ZOOKEEPER_PORT) if given.port is None else given.port
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
+        raise Refusal(f"--zooKeeperPort {port}: must be a port, 1 to 65535", 2)
+    return [*others, "--zookeeper", f"{given.host or 'localhost'}:{port}"]
+
+
+def _options(arguments: list[str]) -> Namespace:
     """Returns the options that matter here; all of them, and the rest, are for `corecache serve` to judge."""
     parser = Parser(prog="scripts/start_server.sh", add_help=False)
-    for name in ("--config", "--data-dir", "--port", "--zookeeper", "--zooKeeperHost", "--zooKeeperPort"):
+    for name in ("--config", "--data-dir", "--port", "--zookeeper", "--cluster"):
         parser.add_argument(name)
     parser.add_argument("-h", "--help", action="store_true")
-    return parser.parse_known_args(arguments)
+    return parser.parse_known_args(arguments)[0]
 
 
 def _given(arguments: list[str]) -> dict[str, str]:
@@ -176,141 +250,115 @@ def _given(arguments: list[str]) -> dict[str, str]:
     return given
 
 
-def _settled(options: argparse.Namespace) -> tuple[Path, dict[str, str], float, list[str]]:
-    """Returns the data directory, the node's environment, how long its stop may take, and the options to add."""
+def _place(options: Namespace) -> Place:
+    """Returns what options, environment and configuration file together say. Raises: Refusal."""
     from corecache.config import Config, ConfigError
     from corecache.settings import load
 
-    given = {"node": {"data_dir": options.data_dir}} if options.data_dir is not None else {}
+    given = (
+        ("node", "data_dir", options.data_dir),
+        ("coordination", "zookeeper", options.zookeeper),
+        ("cluster", "name", options.cluster),
+    )
+    overrides = {section: {name: value} for section, name, value in given if value is not None}
     try:
-        config = load(Path(options.config) if options.config else None, given, os.environ)
+        config = load(Path(options.config) if options.config else None, overrides, os.environ)
     except ConfigError as error:
         raise Refusal(str(error), 2) from error
     environ = dict(os.environ)
     if config.log.level not in ("debug", "info"):
         environ["CORECACHE_LOG__LEVEL"] = "info"
+    data_dir: Path | None = Path(config.node.data_dir).resolve()
+    settled = config.node.data_dir != Config().node.data_dir or options.data_dir is not None
+    if not settled:
+        data_dir = None if config.coordination.zookeeper else (CHECKOUT / config.node.data_dir).resolve()
     stop_seconds = config.node.stop_timeout_ms / 1000 + STOP_MARGIN_SECONDS
-    if config.node.data_dir == Config().node.data_dir and options.data_dir is None:
-        data_dir = CHECKOUT / config.node.data_dir
-        return data_dir.resolve(), environ, stop_seconds, ["--data-dir", str(data_dir)]
-    return Path(config.node.data_dir).resolve(), environ, stop_seconds, []
+    return Place(data_dir, settled, stop_seconds, environ, config.coordination.zookeeper, config.cluster.name)
 
 
-def _spawn(arguments: list[str], data_dir: Path, environ: dict[str, str], stop_seconds: float) -> Node:
-    """Starts the process, away from this terminal, and records it. The log before this one is kept."""
-    log = RUN / f"{_name(data_dir)}.log"
-    if log.exists():
-        log.replace(log.with_suffix(".log.previous"))
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [_program(), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=environ,
-            start_new_session=True,
-        )
-    node = Node(process.pid, _birth(process.pid) or "ended", str(data_dir), str(log), stop_seconds)
-    node.save()
-    return node
+def _free_directory(place: Place) -> Path:
+    """Returns the lowest numbered data directory that no node uses and no other ZooKeeper's cluster has used."""
+    servers = canonical(place.zookeeper)
+    ours = CLUSTER / "zookeeper"
+    folder = (
+        CLUSTER if ours.is_dir() and _home(ours).is_file() and _home(ours).read_text().strip() == servers else CHECKOUT
+    )
+    used = {node.data_dir for node in nodes()}
+    for number in itertools.count(1):
+        data_dir = folder / f"{place.cluster}-data-{number}"
+        home = _home(data_dir)
+        elsewhere = folder == CHECKOUT and home.is_file() and home.read_text().strip() != servers
+        if str(data_dir) not in used and not _is_locked(data_dir) and not (elsewhere and data_dir.exists()):
+            return data_dir
+    raise AssertionError("unreachable")
+
+
+def _is_locked(data_dir: Path) -> bool:
+    """Says whether a process that was not started here uses a data directory."""
+    try:
+        with (data_dir / "lock").open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _home(data_dir: Path) -> Path:
+    """Returns the file that says which ZooKeeper a directory belongs to."""
+    return RUN / f"{_name(data_dir)}.zookeeper"
 
 
 def _await_ready(node: Node) -> None:
-    """Waits until the node answers that it is ready, and notes its address.
+    """Waits until the node answers that it is ready, and notes its addresses.
 
     Raises: Refusal with the node's own reason and, if it was started by this process, its own exit code.
     """
 
-    def is_ready() -> bool:
+    def ready() -> bool:
         if not node.is_alive():
-            raise Refusal(f"the node did not start: {_reason(Path(node.log))}", _exit_code(node.pid))
-        node.url = node.url or _address(Path(node.log))
-        return bool(node.url) and _answers(f"{node.url}/readyz")
+            raise Refusal(f"the node did not start: {_reason(Path(node.log))}", node.exit_code())
+        if not node.url:
+            node.url, node.peer = _addresses(Path(node.log))
+        return bool(node.url) and is_ready(node.url)
 
-    if not _until(is_ready, READY_TIMEOUT_SECONDS):
+    if not until(ready, READY_TIMEOUT_SECONDS):
         raise Refusal(f"the node was not ready within {READY_TIMEOUT_SECONDS:.0f} s: {_reason(Path(node.log))}")
 
 
-def _abandon(node: Node) -> None:
-    """Ends a node whose start failed, and its record."""
+def _stopped(node: Node) -> bool:
+    """Stops a node gracefully, and says whether it has ended."""
     if not node.end(signal.SIGTERM, node.stop_seconds):
-        node.end(signal.SIGKILL, STOP_MARGIN_SECONDS)
+        return False
     node.record.unlink(missing_ok=True)
+    print(f"Stopped {node.url or 'the node of ' + node.data_dir} (process {node.pid}).", flush=True)
+    return True
 
 
 def _announce(node: Node, verb: str) -> None:
-    inside = Path.cwd() == CHECKOUT
-    command = ".venv/bin/corecache" if inside else shlex.quote(str(CHECKOUT / ".venv/bin/corecache"))
-    stop_command = "scripts/stop_server.sh" if inside else shlex.quote(str(CHECKOUT / "scripts/stop_server.sh"))
     print(f"CoreCache {verb} at {node.url} (process {node.pid}).")
-    print(f"  data  {node.data_dir}")
-    print(f"  log   {node.log}")
-    print(f"  stop  {stop_command}")
+    lines = [("data", node.data_dir), ("log", node.log), ("stop", command("scripts/stop_server.sh"))]
+    words: Sequence[str] = ("put greeting 'Hello, world'", "get greeting", "delete greeting")
+    if node.zookeeper:
+        lines = [("cluster", f"{node.cluster}, by ZooKeeper at {node.zookeeper}"), ("peers", node.peer), *lines]
+        lines[-1] = ("stop", f"{lines[-1][1]} --port {node.url.rpartition(':')[2]}")
+        words = (*words[:2], "status")
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        print(f"  {name:{width}}  {value}")
     print("\nTry:")
-    for words in ("put greeting 'Hello, world'", "get greeting", "delete greeting"):
-        print(f"  {command} {words} --endpoint {node.url}")
+    for each in words:
+        print(f"  {command('.venv/bin/corecache ' + each)} --endpoint {node.url}")
 
 
-def _nodes() -> list[Node]:
-    """Returns the nodes that run, and removes the records of those that don't."""
-    nodes = []
-    for record in sorted(RUN.glob("*.json")):
-        try:
-            node = Node(**json.loads(record.read_text()))
-        except (ValueError, TypeError):
-            record.unlink(missing_ok=True)
-            continue
-        if node.is_alive():
-            nodes.append(node)
-        else:
-            record.unlink(missing_ok=True)
-    return nodes
-
-
-@contextlib.contextmanager
-def _lock() -> Iterator[None]:
-    """Lets one start or stop through at a time."""
-    RUN.mkdir(exist_ok=True)
-    with (RUN / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _collect(pid: int) -> None:
-    """Takes the exit code of a child that has ended, so that nothing is left of it."""
-    with contextlib.suppress(ChildProcessError):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            _EXIT_CODES[pid] = os.waitstatus_to_exitcode(status)
-
-
-def _exit_code(pid: int) -> int:
-    """Returns the exit code of a child that has ended, 1 if it had none that speaks of a failure."""
-    _collect(pid)
-    return max(_EXIT_CODES.get(pid, 1), 1)
-
-
-def _birth(pid: int) -> str | None:
-    """Returns what tells a living process from every other that had or will have its number, None if it has ended."""
-    _collect(pid)
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        if Path("/proc/self/stat").exists():
-            return None
-        asked = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
-        return asked.stdout.strip() or None
-    state, started = fields[0], fields[19]
-    return None if state in "ZX" else f"{boot} {started}"
-
-
-def _address(log: Path) -> str:
-    """Returns the address that a node's log says it is ready at, or nothing."""
+def _addresses(log: Path) -> tuple[str, str]:
+    """Returns the addresses, for clients and for peers, that a node's log says it is ready at, or nothing."""
     for line in log.read_text(errors="replace").splitlines():
         if found := _ADDRESS.search(line):
-            return found["url"] or found["json"]
-    return ""
+            peer = _PEER.search(line)
+            return found["url"] or found["json"], peer["address"] if peer else ""
+    return "", ""
 
 
 def _reason(log: Path) -> str:
@@ -320,50 +368,20 @@ def _reason(log: Path) -> str:
     return (said or lines or ["it said nothing"])[-1] + f" (log: {log})"
 
 
-def _answers(url: str) -> bool:
-    try:
-        with _ASK.open(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (OSError, http.client.HTTPException):
-        return False
+def _name(path: Path) -> str:
+    """Returns the name of a directory's record and log: readable, and different for different directories."""
+    if path.parent == CHECKOUT and path.name.startswith("corecache-data"):
+        return path.name
+    return f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
-def _until(true: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
-
-
-def _name(data_dir: Path) -> str:
-    """Returns the name of a data directory's record and log: readable, and different for different directories."""
-    if data_dir == CHECKOUT / "corecache-data":
-        return data_dir.name
-    return f"{data_dir.name}-{hashlib.sha256(str(data_dir).encode()).hexdigest()[:8]}"
+def _numbers_by_value(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _program() -> str:
     return str(Path(sys.executable).with_name("corecache"))
 
 
-def _interrupted(number: int, _: FrameType | None) -> NoReturn:
-    raise Refusal(f"interrupted by {signal.Signals(number).name}", 128 + number)
-
-
-def main() -> int:
-    """Runs `start` or `stop`; returns the exit code."""
-    verb, *arguments = sys.argv[1:]
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupted)
-    try:
-        {"start": start, "stop": stop}[verb](arguments)
-    except Refusal as refusal:
-        print(f"{verb}_server: {refusal}", file=sys.stderr)
-        return refusal.code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("{}_server", {"start": start, "stop": stop}, sys.argv[1:]))

@@ -11,9 +11,16 @@ missing=()
 for pair in "${needed[@]}"; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
 done
+# ZooKeeper: the distribution that ZOOKEEPER_HOME names, with a java, or Debian's package, which brings one.
+zookeeper_is_there() {
+    command -v java >/dev/null && [[ -e /usr/share/java/zookeeper.jar || -d "${ZOOKEEPER_HOME:-/nowhere}/lib" ]]
+}
+zookeeper_is_there || missing+=(zookeeper)
 if ((${#missing[@]})); then
     if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
         echo "test: some tests need what is not installed; on Debian and Ubuntu: sudo apt-get install ${missing[*]}" >&2
+        zookeeper_is_there ||
+            echo "test: elsewhere: install java, unpack Apache ZooKeeper, and set ZOOKEEPER_HOME to its directory" >&2
         exit 1
     fi
     echo "Installing ${missing[*]} …"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes docs/corecache.example.toml and the tables of docs/configuration.md anew from the declarations in config.py.
+# Writes docs/corecache.example.toml and the tables of docs/configuration.md anew from the declarations in config/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,18 +1,21 @@
 """The one place that names all the real parts, and puts a node together of them.
 
 Starting goes from the disk outwards, so that whatever can't work fails before anybody was told that it does: the data
-directory (locked), the store (recovered), the HTTP port (bound), the coordinator (views), the replicas (activated).
-Stopping goes the other way: no new requests, those under way answered, the rounds ended, the store closed.
+directory (locked), the store (recovered), the coordinator (the start counted, the cluster created), the ports (bound),
+the views, the replicas (activated). Stopping goes the other way: all that is led is handed over, no new requests, those
+under way answered, the rounds ended, the store closed.
 """
 
 import asyncio
 import contextlib
 import gc
+import random
 import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator
 
+import msgspec
 import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
@@ -20,15 +23,19 @@ from prometheus_client import CollectorRegistry
 from corecache import __version__, operator_log
 from corecache.config import Config
 from corecache.coordination.local import LocalCoordinator
+from corecache.coordination.zookeeper import ZooKeeperCoordinator
 from corecache.errors import Broken
-from corecache.identity import PartitionId
+from corecache.link.tcp import TcpLink
 from corecache.node.clock import SystemClock
-from corecache.node.driver import Driver
 from corecache.node.metrics import NodeCollector
 from corecache.node.node import Node
-from corecache.node.startup import join, restore, until_ready
+from corecache.node.parts import Parts
+from corecache.node.startup import announce, bring_views, create_if_missing, restore, until_ready
 from corecache.node.sweeper import sweep
-from corecache.replication.events import ViewChanged
+from corecache.placement.partition_map import NodeEntry
+from corecache.ports import Coordinator
+from corecache.replication.machine import Machine
+from corecache.replication.recovered import NodeFacts
 from corecache.serving.http.server import HttpServer
 from corecache.storage.directory import DataDirectory
 from corecache.storage.rocksdb import RocksStore
@@ -39,6 +46,7 @@ the default of 5 ms would be longer than an fsync."""
 
 _READY_TIMEOUT_MS = 60_000
 _GC_YOUNG_OBJECTS = 10_000
+_LEAVE_LOOK_SECONDS = 0.01
 
 log = structlog.get_logger("corecache")
 
@@ -73,7 +81,7 @@ async def _serve(config: Config) -> int:
 @contextlib.asynccontextmanager
 async def _node(config: Config, broken: asyncio.Future[str]) -> AsyncIterator[Node]:
     clock = SystemClock()
-    registry = CollectorRegistry()
+    alone = not config.coordination.zookeeper
 
     def broke(reason: str) -> None:
         if not broken.done():
@@ -84,28 +92,52 @@ async def _node(config: Config, broken: asyncio.Future[str]) -> AsyncIterator[No
         stack.callback(directory.close)
         store = await RocksStore.open(directory, config)
         stack.push_async_callback(store.close)
-        coordinator = await LocalCoordinator.open(directory.coordinator)
+        coordinator: Coordinator
+        if alone:
+            coordinator = await LocalCoordinator.open(directory.coordinator)
+        else:
+            coordinator = await ZooKeeperCoordinator.open(config.coordination, config.cluster.name)
         stack.push_async_callback(coordinator.close)
-        facts, replicas = await restore(config, store, coordinator, clock, lambda: secrets.token_hex(8))
-        driver = Driver(replicas, store, coordinator, clock, config.replication, config.limits.batch_bytes_max, broke)
-        stack.push_async_callback(driver.stop)
-        node = Node(config, facts.node, replicas, driver, store, clock)
-        node.version = __version__
-        collector = NodeCollector(node, driver)
+        facts, recovered, grants_end = await restore(config, store, coordinator, clock, _drawn)
+        entry = NodeEntry(facts.node, facts.incarnation, {}, config.node.zone, __version__)
+        await announce(facts, coordinator, entry)
+        await create_if_missing(config, facts, recovered, store, coordinator, _drawn)
+        machine = Machine(
+            facts.node,
+            facts.incarnation,
+            config.replication,
+            recovered,
+            clock.now(),
+            grants_end,
+            facts.partitions,
+        )
+        parts = Parts(config, facts, machine, store, coordinator, clock, _drawn, broke)
+        stack.push_async_callback(parts.driver.stop)
+        addresses: dict[str, str] = {}
+        if not alone:
+            addresses["peer"] = await _linked(stack, config, facts, clock, parts)
+        registry = CollectorRegistry()
+        collector = NodeCollector(parts.node, parts.driver)
         registry.register(collector)
         server = HttpServer()
-        host, port = await server.start(node, config, clock, registry)
+        host, port = await server.start(parts.node, config, clock, registry)
         stack.push_async_callback(server.stop, config.node.stop_timeout_ms)
-        node.addresses["http"] = f"http://{host}:{port}"
-        driver.start()
-
-        def deliver(partition: PartitionId, event: ViewChanged) -> None:
-            driver.deliver(partition, event)
-
-        await join(facts, replicas, coordinator, node.addresses, deliver)
-        await until_ready(node.unready, broken, _READY_TIMEOUT_MS)
-        for chore in (sweep(node, store, clock, config.replication), collector.refresh()):
+        addresses["http"] = f"http://{config.node.advertise_host or host}:{port}"
+        entry = msgspec.structs.replace(entry, addresses=addresses)
+        parts.reporting.entry = entry
+        parts.driver.start()
+        await announce(facts, coordinator, entry)
+        coordinator.watch_session(parts.driver.session_changed)
+        await bring_views(machine, coordinator, parts.driver.view_changed, alone)
+        chores = [sweep(parts.node, store, clock, config.replication), collector.refresh()]
+        if not alone:
+            parts.neighbours.changed()
+            coordinator.watch_nodes(parts.neighbours.changed)
+            coordinator.campaign(parts.controlling.take_office)
+            chores += [parts.neighbours.keep(), parts.controlling.keep()]
+        for chore in chores:
             stack.callback(asyncio.create_task(chore).cancel)
+        await until_ready(parts.node.unready, broken, _READY_TIMEOUT_MS)
         # What was made so far lives as long as the process: the collector need not look at it again. And a request
         # leaves few cycles, if any: to look for some after every 700 objects costs more than it finds.
         gc.collect()
@@ -115,8 +147,38 @@ async def _node(config: Config, broken: asyncio.Future[str]) -> AsyncIterator[No
             "ready",
             version=__version__,
             node=facts.node,
-            http=node.addresses["http"],
+            **addresses,
             data=str(directory.path),
-            partitions=len(replicas),
+            partitions=facts.partitions,
         )
-        yield node
+        yield parts.node
+        if not alone:
+            await _leave(parts.node, config.node.stop_timeout_ms)
+
+
+async def _linked(
+    stack: contextlib.AsyncExitStack, config: Config, facts: NodeFacts, clock: SystemClock, parts: Parts
+) -> str:
+    """Opens the link and gives it to the parts that send; returns the node's address for others."""
+    dice = random.Random(secrets.randbits(64))  # noqa: S311 (jitter)
+    link = TcpLink(
+        facts.cluster, facts.partitions, facts.node, facts.incarnation, config.link, clock, dice, parts.events
+    )
+    host, port = await link.start()
+    stack.push_async_callback(link.close)
+    parts.connect(link)
+    return f"{config.node.advertise_host or host}:{port}"
+
+
+async def _leave(node: Node, timeout_ms: int) -> None:
+    """Hands over what is led here, while requests still come in and go the new way."""
+    node.leave()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_ms / 1000):
+            # Once in a process: not worth a signal from each replica.
+            while not node.has_left():  # noqa: ASYNC110
+                await asyncio.sleep(_LEAVE_LOOK_SECONDS)
+
+
+def _drawn() -> str:
+    return secrets.token_hex(8)

@@ -1,13 +1,13 @@
 """A setting as it was declared: its name, unit, default, what it allows and why it is there, read off a struct's field.
 
-`config.py` declares settings as annotated fields; this module turns each into a `Declaration`, from which come the
+`config/` declares settings as annotated fields; this module turns each into a `Declaration`, from which come the
 verdict on a value and the words of the error, of the example file and of the documentation. So the four can't differ.
 
 Rule 1: a value has the declared type or is refused. A bool is no int, "5" is no int, 5.0 is no int.
 Rule 2: a unit is the end of the name, and nothing else says what it is.
 Rule 3: an error is one line, whatever the value: long ones are cut, control characters escaped.
 
-What belongs together among several settings is not known here; `config.py` judges that.
+What belongs together among several settings is not known here; `config/` judges that.
 """
 
 import typing

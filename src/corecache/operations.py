@@ -33,11 +33,11 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     expires: Timestamp = NEVER
 
 
-class IfAbsent(msgspec.Struct, frozen=True):
+class IfAbsent(msgspec.Struct, frozen=True, array_like=True, tag="if_absent"):
     """Holds if the key has no record (HTTP: `If-None-Match: *`)."""
 
 
-class IfMatch(msgspec.Struct, frozen=True):
+class IfMatch(msgspec.Struct, frozen=True, array_like=True, tag="if_match"):
     """Holds if the key's record has one of these versions, or, with None, any (HTTP: `If-Match`)."""
 
     versions: tuple[Version, ...] | None
@@ -46,7 +46,7 @@ class IfMatch(msgspec.Struct, frozen=True):
 Condition: TypeAlias = IfAbsent | IfMatch
 
 
-class Put(msgspec.Struct, gc=False):
+class Put(msgspec.Struct, array_like=True, tag="put", gc=False):
     """Stores `value` under `key`. With `ttl_ms` (1 or more) it expires that long after it was accepted."""
 
     key: bytes
@@ -55,20 +55,20 @@ class Put(msgspec.Struct, gc=False):
     condition: Condition | None = None
 
 
-class Delete(msgspec.Struct, gc=False):
+class Delete(msgspec.Struct, array_like=True, tag="delete", gc=False):
     """Removes `key`. A key without a record answers `Absent`."""
 
     key: bytes
     condition: IfMatch | None = None
 
 
-class Read(msgspec.Struct, gc=False):
+class Read(msgspec.Struct, array_like=True, tag="read", gc=False):
     """Reads `key` in its place among the writes of an atomic batch; a plain GET never enters the log."""
 
     key: bytes
 
 
-class Expire(msgspec.Struct, gc=False):
+class Expire(msgspec.Struct, array_like=True, tag="expire", gc=False):
     """Removes `key` if its newest record has expired: what a read or the sweeper asks for that found one expired."""
 
     key: bytes
@@ -84,27 +84,27 @@ class Resolved(msgspec.Struct, frozen=True, array_like=True, gc=False):
     record: Record | None
 
 
-class Written(msgspec.Struct, frozen=True, gc=False):
+class Written(msgspec.Struct, frozen=True, array_like=True, tag="written", gc=False):
     """A put was accepted and became `version`."""
 
     version: Version
 
 
-class Deleted(msgspec.Struct, frozen=True, gc=False):
+class Deleted(msgspec.Struct, frozen=True, array_like=True, tag="deleted", gc=False):
     """A delete found a record and removed it."""
 
 
-class Absent(msgspec.Struct, frozen=True, gc=False):
+class Absent(msgspec.Struct, frozen=True, array_like=True, tag="absent", gc=False):
     """The key has no record."""
 
 
-class ConditionFailed(msgspec.Struct, frozen=True, gc=False):
+class ConditionFailed(msgspec.Struct, frozen=True, array_like=True, tag="condition_failed", gc=False):
     """The condition did not hold: nothing was written. `present` is the key's version, None if it has no record."""
 
     present: Version | None
 
 
-class Found(msgspec.Struct, frozen=True, gc=False):
+class Found(msgspec.Struct, frozen=True, array_like=True, tag="found", gc=False):
     """A read found this record."""
 
     record: Record

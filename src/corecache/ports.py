@@ -8,6 +8,8 @@ Errors: a method raises what its docstring names, from `errors.py`, and nothing 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from types import MappingProxyType
 from typing import Final, Protocol
 
 import msgspec
@@ -16,10 +18,12 @@ from corecache.errors import CoreCacheError
 from corecache.identity import Incarnation, Milliseconds, NodeId, PartitionId, Timestamp
 from corecache.identity import Sequence as LogSequence
 from corecache.operations import Operation, Record, Result
+from corecache.placement.partition_map import ClusterFacts, NodeEntry, Orders
 from corecache.placement.view import VersionedView, View
 from corecache.replication.log import Entry
-from corecache.replication.recovered import NodeFacts, Recovered, ReplicaFacts
-from corecache.reports import ClusterReport, StorageReport
+from corecache.replication.messages import Envelope, Message
+from corecache.replication.recovered import AppliedPoint, NodeFacts, Recovered, ReplicaFacts
+from corecache.reports import ClusterReport, DigestReport, StorageReport
 
 
 class Uncached:
@@ -49,10 +53,15 @@ class Store(Protocol):
     async def save(self, node: NodeFacts | None, replicas: Mapping[PartitionId, ReplicaFacts]) -> None:
         """Makes facts durable, all or none. Raises: Broken."""
 
-    async def append(self, entries: Sequence[tuple[PartitionId, Entry]]) -> None:
+    async def append(
+        self,
+        entries: Sequence[tuple[PartitionId, Entry]],
+        truncated: Mapping[PartitionId, LogSequence] = MappingProxyType({}),
+    ) -> None:
         """Adds entries to the logs, all or none; with durability "fsync" they are on the disk on return.
 
-        Held back while the tree is stalled. Raises: Broken.
+        First, in the same batch, the logs of `truncated` lose what is above a sequence (R1). Held back while the tree
+        is stalled. Raises: Broken.
         """
 
     async def apply(self, entries: Sequence[tuple[PartitionId, Entry]]) -> None:
@@ -60,6 +69,40 @@ class Store(Protocol):
 
     async def cut(self, upto: Mapping[PartitionId, LogSequence]) -> None:
         """Removes applied entries from the logs, up to and including a sequence. Raises: Broken."""
+
+    async def read_log(
+        self, partition: PartitionId, above: LogSequence, upto: LogSequence, bytes_max: int
+    ) -> tuple[Entry, ...]:
+        """Returns the entries above + 1 to `upto`, as many as `bytes_max` holds, but one at least.
+
+        None of them if the log does not hold the first any more. Raises: Broken.
+        """
+
+    def snapshot(self, partition: PartitionId) -> "Snapshot":
+        """Returns a view of a partition's records as of this moment. Quick; whoever takes it must close it."""
+
+    async def begin_install(self, partition: PartitionId, facts: ReplicaFacts) -> None:
+        """Drops a partition's records, log and applied point and saves facts, in one durable batch. Raises: Broken."""
+
+    async def install(
+        self,
+        partition: PartitionId,
+        records: Sequence[tuple[bytes, Record]],
+        whole: tuple[ReplicaFacts, AppliedPoint] | None,
+    ) -> None:
+        """Adds records to a partition. With `whole`, saves facts and applied point in the same batch, durably.
+
+        The log then begins after the applied point. Raises: Broken.
+        """
+
+    async def discard(self, partition: PartitionId) -> None:
+        """Drops all that there is of a partition, its facts included, durably. Raises: Broken."""
+
+    async def digest(self, partition: PartitionId) -> tuple[LogSequence, str]:
+        """Returns the applied sequence and a checksum of the records as of it: equal for equal replicas.
+
+        Reads the whole partition, in steps that hold nobody up. Raises: Broken.
+        """
 
     def peek(self, partition: PartitionId, key: bytes) -> Record | Uncached | None:
         """Returns the applied record from memory, None if there is surely none, UNCACHED if a file must be read."""
@@ -101,33 +144,125 @@ class Store(Protocol):
         """Finishes what was begun and gives the directory up."""
 
 
+class Snapshot(Protocol):
+    """A partition's records as of one applied sequence, read piece by piece. It holds disk space until it is closed."""
+
+    point: AppliedPoint
+
+    async def read(self, bytes_max: int) -> tuple[list[tuple[bytes, Record]], bool]:
+        """Returns the next records in the order of their keys, and whether these were the last.
+
+        Ends after the record that reaches `bytes_max`. One call at a time. Raises: Broken.
+        """
+
+    def close(self) -> None:
+        """Lets go. Does nothing the second time, and may be called while a read is under way."""
+
+
+class SessionState(Enum):
+    """The session with the coordinator (R19)."""
+
+    CONNECTED = "connected"
+    SUSPENDED = "suspended"
+    """The connection is lost, and nobody knows yet whether the session is."""
+    LOST = "lost"
+    """The session has ended: this node is no longer listed as alive, until it is connected again."""
+
+
 class Coordinator(Protocol):
-    """The consistent service that holds the views, and nothing else. No data passes through it.
+    """The consistent service that holds the views and a few small facts. No data passes through it.
 
     Each awaited method also raises NotDone if it surely changed nothing, OutcomeUnknown if it may have (then read the
-    views and settle the matter by another proposal, R18), and Broken.
+    views and settle the matter by another proposal, R18), and Broken for what makes no sense. Callbacks are called on
+    the event loop, never from inside a call.
     """
 
-    async def register(self, node: NodeId, incarnation: Incarnation, addresses: Mapping[str, str]) -> Incarnation:
-        """Announces a node as alive; returns the highest incarnation ever registered for it, this one included."""
+    async def register(self, entry: NodeEntry) -> Incarnation:
+        """Lists a node as alive; returns the highest incarnation ever registered for it, this one included.
 
-    async def create(self, cluster: str, partitions: int, views: Mapping[PartitionId, View]) -> None:
-        """Creates the cluster with its first views, all or none; does nothing if it exists with the same facts.
+        One lower than the highest changes nothing. After a lost session the node is listed again by itself.
+        """
 
+    async def create(self, facts: ClusterFacts, views: Mapping[PartitionId, View]) -> None:
+        """Creates the cluster with its first views; does nothing if it exists with the same name and partitions.
+
+        A cluster exists when all of its views do: one that was created by halves is completed.
         Raises: CallerFault if it exists under another name or with another number of partitions.
         """
 
+    async def facts(self) -> ClusterFacts | None:
+        """Returns the cluster's facts, None before `create`."""
+
     async def views(self) -> dict[PartitionId, VersionedView]:
         """Returns every partition's view; empty before `create`."""
+
+    async def view(self, partition: PartitionId) -> VersionedView:
+        """Returns one partition's view, no older than the newest at the time of the call."""
 
     async def propose(self, partition: PartitionId, view: View, expected: int) -> VersionedView | None:
         """Replaces the view if its version is still `expected`. Returns the new one, None if another came first."""
 
     def watch(self, changed: Callable[[PartitionId, VersionedView], None]) -> None:
-        """Calls `changed`, on the event loop, for every view that changes from now on, in the order of its versions."""
+        """Calls `changed` for the views of followed partitions that change from now on, their versions growing.
+
+        Changes may be skipped, but never the last one for long: what a watch missed, a slow sweep finds.
+        """
+
+    def follow(self, partitions: Sequence[PartitionId]) -> None:
+        """Says which partitions `watch` is about. `changed` is called once for each that was not followed before."""
+
+    async def nodes(self) -> dict[NodeId, NodeEntry]:
+        """Returns the nodes that are alive."""
+
+    def watch_nodes(self, changed: Callable[[], None]) -> None:
+        """Calls `changed` when a node joins the living or leaves them."""
+
+    async def orders(self) -> tuple[Orders, int]:
+        """Returns what operators have ordered, and its version."""
+
+    async def order(self, orders: Orders, expected: int) -> bool:
+        """Replaces the orders if their version is still `expected`; says whether it did."""
+
+    def campaign(self, elected: Callable[[bool], None]) -> None:
+        """Stands for election as controller: calls `elected` with True when it wins and False when it no longer is."""
+
+    def watch_session(self, changed: Callable[[SessionState], None]) -> None:
+        """Calls `changed` at each change of the session's state, and once for the present one."""
 
     async def close(self) -> None:
         """Takes the node off the list of the living and ends."""
+
+
+class LinkEvents(Protocol):
+    """What a link tells its node, on the event loop."""
+
+    def connected(self, node: NodeId, incarnation: Incarnation) -> None:
+        """What is sent to this node from now on reaches that incarnation, or nobody."""
+
+    def lost(self, node: NodeId, refused: bool) -> None:
+        """The connection is lost. `refused`: and nobody listens at its address any more, so its process is gone."""
+
+    def received(self, envelope: Envelope) -> None:
+        """A node has sent messages."""
+
+    def called(self, sender: NodeId, incarnation: Incarnation, calls: Sequence[object]) -> None:
+        """A node has sent calls or replies (`wire/calls.py`), in their order."""
+
+
+class Link(Protocol):
+    """The connections to the other nodes. What is sent to one arrives in its order, once, or not at all."""
+
+    def meet(self, addresses: Mapping[NodeId, str]) -> None:
+        """Says who the other nodes are and where ("host:port"): connects with the new ones, lets go of the others."""
+
+    def send(self, node: NodeId, messages: Sequence[Message], bulk: bool = False) -> None:
+        """Sends messages, in one frame with all of this loop turn. Dropped if there is no connection or no room."""
+
+    def call(self, node: NodeId, calls: Sequence[object]) -> bool:
+        """Sends calls or replies (`wire/calls.py`). False if there is no connection or no room: nothing was sent."""
+
+    async def close(self) -> None:
+        """Sends what is queued, for a moment, and ends."""
 
 
 class Clock(Protocol):
@@ -187,6 +322,9 @@ class Service(Protocol):
 
     async def storage(self) -> StorageReport:
         """Returns the tree as it stands."""
+
+    async def digest(self, partition: PartitionId) -> DigestReport:
+        """Returns the checksum of this node's replica of a partition. Raises: CallerFault if it has none."""
 
     def cluster(self) -> ClusterReport:
         """Returns who holds what, as this node knows it."""

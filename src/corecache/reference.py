@@ -1,7 +1,7 @@
 """The settings as pages: the commented example file and the table of the documentation.
 
 `python -m corecache.reference example` and `… table` print them; `scripts/write_reference.sh` puts them where they
-belong, and a test says when they are no longer what the declarations in `config.py` say. Nothing is written by hand in
+belong, and a test says when they are no longer what the declarations in `config/` say. Nothing is written by hand in
 either: who adds a setting there has documented it.
 """
 
@@ -17,7 +17,7 @@ from corecache.config import DECLARATIONS, Config
 from corecache.declaration import Declaration, shown
 
 _WIDTH = 118
-_TABLE_BEGIN: Final = "<!-- Written by scripts/write_reference.sh from src/corecache/config.py. -->"
+_TABLE_BEGIN: Final = "<!-- Written by scripts/write_reference.sh from src/corecache/config/. -->"
 
 
 def example() -> str:

@@ -55,17 +55,33 @@ class StorageReport(msgspec.Struct, frozen=True):
 
 
 class NodeReport(msgspec.Struct, frozen=True):
-    """A node of the cluster."""
+    """A node of the cluster. `holds` and `leads` count partitions, by the views that the reporting node knows."""
 
     id: NodeId
     incarnation: Incarnation
     alive: bool
     addresses: Mapping[str, str]
     version: str
+    zone: str = ""
+    holds: int = 0
+    leads: int = 0
+
+
+class MemberReport(msgspec.Struct, frozen=True):
+    """A replica as its primary sees it: what is being done with it, and how many entries it lags."""
+
+    node: NodeId
+    in_sync: bool
+    stage: str
+    lag: int
 
 
 class PartitionReport(msgspec.Struct, frozen=True):
-    """A partition: its view, and how far the replica on this node is."""
+    """A partition: its view, and how far the replica on this node is.
+
+    `role`: "primary", "starting", "backup", "joining", "failed", or "none" where this node holds nothing of it.
+    `members` are the other replicas, where this node is primary.
+    """
 
     id: PartitionId
     first_slot: int
@@ -77,6 +93,7 @@ class PartitionReport(msgspec.Struct, frozen=True):
     commit_point: int
     applied: int
     lag: int
+    members: tuple[MemberReport, ...] = ()
 
 
 class ClusterReport(msgspec.Struct, frozen=True):
@@ -86,3 +103,11 @@ class ClusterReport(msgspec.Struct, frozen=True):
     node: NodeId
     nodes: tuple[NodeReport, ...]
     partitions: tuple[PartitionReport, ...]
+
+
+class DigestReport(msgspec.Struct, frozen=True):
+    """A checksum of one replica's records, and the sequence they are as of: equal for equal replicas."""
+
+    partition: PartitionId
+    applied: int
+    digest: str

@@ -1,101 +1,29 @@
-"""What every `ports.Store` promises, run on each implementation; the one in memory defines what is right."""
+"""What every `ports.Store` promises, run on each implementation; the one in memory defines what is right.
+
+Logs, snapshots and installs have files of their own beside this one, as have histories that are made up at random.
+"""
 
 import asyncio
-import itertools
-import shutil
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from contracts.store_ground import KINDS, PARTITIONS, PLENTY, Ground, Play, on, scan_all
 from corecache.errors import Broken
 from corecache.identity import Epoch, Sequence, Timestamp, Version
 from corecache.operations import Record
-from corecache.ports import UNCACHED, Item, Store
+from corecache.ports import Item
 from corecache.replication.recovered import NOTHING_APPLIED, AppliedPoint, Recovered, ReplicaFacts
-from corecache.storage.directory import DataDirectory
-from corecache.storage.memory import MemoryDisk, MemoryStore
-from corecache.storage.rocksdb import RocksStore
-from storage.store_lab import NODE, ONE, REPLICA, ZERO, config, entry, record
-
-PLENTY = 1 << 30
-PARTITIONS = (ZERO, ONE)
+from storage.store_lab import NODE, ONE, REPLICA, ZERO, entry, record
 
 
-class Ground:
-    """A place where a store can be opened, closed and killed, again and again."""
-
-    async def open(self) -> Store:
-        """Opens a store on what is there."""
-        raise NotImplementedError
-
-    async def begin(self) -> Store:
-        """Opens a store for the first time, with the facts of two replicas."""
-        store = await self.open()
-        await store.save(NODE, {ZERO: REPLICA, ONE: REPLICA})
-        return store
-
-    async def kill(self, store: Store) -> None:
-        """Ends a store as a killed process would: nothing is finished, flushed or synced."""
-        raise NotImplementedError
-
-
-class MemoryGround(Ground):
-    """A disk in memory, whose crash loses all that was not durable."""
-
-    def __init__(self) -> None:
-        self.disk = MemoryDisk()
-
-    async def open(self) -> Store:
-        return MemoryStore(self.disk)
-
-    async def kill(self, store: Store) -> None:
-        self.disk.crash()
-
-
-class RocksGround(Ground):
-    """A directory. Killing goes on with a copy of the files, as they were while the store was open."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lives = itertools.count()
-        self.directory = path / "0"
-
-    async def open(self) -> Store:
-        return await RocksStore.open(DataDirectory.open(self.directory), config("fsync"))
-
-    async def kill(self, store: Store) -> None:
-        copy = self.path / f"copy-{next(self.lives)}"
-        shutil.copytree(self.directory, copy)
-        await store.close()
-        self.directory = copy
-
-
-Scene = Callable[[Ground], Awaitable[None]]
-
-
-@pytest.fixture(params=["memory", "rocksdb"])
-def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Scene], None]:
+@pytest.fixture(params=KINDS)
+def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
     """Plays a scene on a fresh ground of one kind."""
-    ground = MemoryGround() if request.param == "memory" else RocksGround(tmp_path)
-
-    async def staged(scene: Scene) -> None:
-        await scene(ground)
-
-    return lambda scene: asyncio.run(staged(scene))
+    return on(request.param, tmp_path)
 
 
-async def scan_all(store: Store, start: bytes = b"", end: bytes | None = None) -> list[Item]:
-    """Returns every record of both partitions."""
-    items, resume = await store.scan(PARTITIONS, start, end, PLENTY, PLENTY, True)
-    assert resume is None
-    return items
-
-
-def test_a_fresh_store_holds_nothing(play: Callable[[Scene], None]) -> None:
+def test_a_fresh_store_holds_nothing(play: Play) -> None:
     """Nothing was recovered, no key has a record, and the listing is empty."""
 
     async def scene(ground: Ground) -> None:
@@ -112,7 +40,7 @@ def test_a_fresh_store_holds_nothing(play: Callable[[Scene], None]) -> None:
     play(scene)
 
 
-def test_facts_log_and_records_survive_closing(play: Callable[[Scene], None]) -> None:
+def test_facts_log_and_records_survive_closing(play: Play) -> None:
     """After closing and opening again, facts, records, applied point and the entries above it are what they were."""
 
     async def scene(ground: Ground) -> None:
@@ -136,7 +64,7 @@ def test_facts_log_and_records_survive_closing(play: Callable[[Scene], None]) ->
     play(scene)
 
 
-def test_what_was_awaited_of_append_and_save_survives_a_kill(play: Callable[[Scene], None]) -> None:
+def test_what_was_awaited_of_append_and_save_survives_a_kill(play: Play) -> None:
     """Entries and facts are durable when `append` and `save` return; a kill loses none of them."""
 
     async def scene(ground: Ground) -> None:
@@ -154,7 +82,7 @@ def test_what_was_awaited_of_append_and_save_survives_a_kill(play: Callable[[Sce
     play(scene)
 
 
-def test_facts_saved_later_replace_those_saved_before(play: Callable[[Scene], None]) -> None:
+def test_facts_saved_later_replace_those_saved_before(play: Play) -> None:
     """Saving without a node keeps the node's facts; saving a replica's replaces that one's alone."""
 
     async def scene(ground: Ground) -> None:
@@ -172,7 +100,7 @@ def test_facts_saved_later_replace_those_saved_before(play: Callable[[Scene], No
     play(scene)
 
 
-def test_entries_become_visible_when_they_are_applied(play: Callable[[Scene], None]) -> None:
+def test_entries_become_visible_when_they_are_applied(play: Play) -> None:
     """An appended entry changes nothing; an applied one changes all of its keys, in the order of its operations."""
 
     async def scene(ground: Ground) -> None:
@@ -190,7 +118,7 @@ def test_entries_become_visible_when_they_are_applied(play: Callable[[Scene], No
     play(scene)
 
 
-def test_the_applied_point_has_the_highest_version_ever_given(play: Callable[[Scene], None]) -> None:
+def test_the_applied_point_has_the_highest_version_ever_given(play: Play) -> None:
     """A deleted key's version still counts, so that it is never given again."""
 
     async def scene(ground: Ground) -> None:
@@ -208,42 +136,7 @@ def test_the_applied_point_has_the_highest_version_ever_given(play: Callable[[Sc
     play(scene)
 
 
-def test_cut_removes_applied_entries_alone(play: Callable[[Scene], None]) -> None:
-    """Entries above the applied point stay, even if a cut reaches further; other partitions are not touched."""
-
-    async def scene(ground: Ground) -> None:
-        store = await ground.begin()
-        entries = [entry(number) for number in range(1, 6)]
-        await store.append([(partition, one) for partition in PARTITIONS for one in entries])
-        await store.apply([(ZERO, one) for one in entries[:3]])
-        await store.cut({ZERO: Sequence(2)})
-        await store.cut({ZERO: Sequence(5)})
-        await store.close()
-
-        again = await ground.open()
-        replicas = again.recovered()[1]
-        assert replicas[ZERO].entries == tuple(entries[3:])
-        assert replicas[ONE].entries == tuple(entries)
-        await again.close()
-
-    play(scene)
-
-
-def test_a_hole_in_the_log_is_refused(play: Callable[[Scene], None]) -> None:
-    """A log that lacks an entry above the applied point is no log: opening raises Broken."""
-
-    async def scene(ground: Ground) -> None:
-        store = await ground.begin()
-        await store.append([(ZERO, entry(1)), (ZERO, entry(3))])
-        await store.close()
-        with pytest.raises(Broken) as caught:
-            await ground.open()
-        assert caught.value.code == "storage_corrupt"
-
-    play(scene)
-
-
-def test_records_without_facts_are_refused(play: Callable[[Scene], None]) -> None:
+def test_records_without_facts_are_refused(play: Play) -> None:
     """Records of a partition for which no facts were ever saved are a damaged disk: opening raises Broken."""
 
     async def scene(ground: Ground) -> None:
@@ -257,7 +150,7 @@ def test_records_without_facts_are_refused(play: Callable[[Scene], None]) -> Non
     play(scene)
 
 
-def test_any_bytes_come_back(play: Callable[[Scene], None]) -> None:
+def test_any_bytes_come_back(play: Play) -> None:
     """Keys and values may hold any bytes and have any length, from one byte to the longest; and survive a restart."""
 
     async def scene(ground: Ground) -> None:
@@ -277,7 +170,7 @@ def test_any_bytes_come_back(play: Callable[[Scene], None]) -> None:
     play(scene)
 
 
-def test_a_scan_gives_pages_in_byte_order_over_all_partitions(play: Callable[[Scene], None]) -> None:
+def test_a_scan_gives_pages_in_byte_order_over_all_partitions(play: Play) -> None:
     """Pages of any size, joined, are all records in range, in byte order, each once; the last has no resume key."""
 
     async def scene(ground: Ground) -> None:
@@ -303,7 +196,7 @@ def test_a_scan_gives_pages_in_byte_order_over_all_partitions(play: Callable[[Sc
     play(scene)
 
 
-def test_a_scan_ends_after_the_item_that_exceeds_the_bytes(play: Callable[[Scene], None]) -> None:
+def test_a_scan_ends_after_the_item_that_exceeds_the_bytes(play: Play) -> None:
     """A page holds at least one item, and no more after the one with which it became too large."""
 
     async def scene(ground: Ground) -> None:
@@ -323,7 +216,7 @@ def test_a_scan_ends_after_the_item_that_exceeds_the_bytes(play: Callable[[Scene
     play(scene)
 
 
-def test_expired_gives_what_is_due_earliest_first(play: Callable[[Scene], None]) -> None:
+def test_expired_gives_what_is_due_earliest_first(play: Play) -> None:
     """Only records whose expiry is at or before the date are due, and come without their values; no stale ones are."""
 
     async def scene(ground: Ground) -> None:
@@ -351,7 +244,7 @@ def test_expired_gives_what_is_due_earliest_first(play: Callable[[Scene], None])
     play(scene)
 
 
-def test_a_closed_store_refuses_and_can_be_closed_again(play: Callable[[Scene], None]) -> None:
+def test_a_closed_store_refuses_and_can_be_closed_again(play: Play) -> None:
     """Writes and reads after closing raise Broken; a second close does nothing."""
 
     async def scene(ground: Ground) -> None:
@@ -366,6 +259,11 @@ def test_a_closed_store_refuses_and_can_be_closed_again(play: Callable[[Scene], 
             store.get([(ZERO, b"k")]),
             store.scan(PARTITIONS, b"", None, 1, 1, True),
             store.expired(Timestamp(1), 1),
+            store.read_log(ZERO, Sequence(0), Sequence(1), 1),
+            store.begin_install(ZERO, REPLICA),
+            store.install(ZERO, [], None),
+            store.discard(ZERO),
+            store.digest(ZERO),
             store.flush(),
             store.compact(),
         ):
@@ -373,11 +271,13 @@ def test_a_closed_store_refuses_and_can_be_closed_again(play: Callable[[Scene], 
                 await call
         with pytest.raises(Broken):
             store.peek(ZERO, b"k")
+        with pytest.raises(Broken):
+            store.snapshot(ZERO)
 
     play(scene)
 
 
-def test_closing_waits_for_what_was_begun(play: Callable[[Scene], None]) -> None:
+def test_closing_waits_for_what_was_begun(play: Play) -> None:
     """Appends that were begun before closing are answered, and durable."""
 
     async def scene(ground: Ground) -> None:
@@ -394,71 +294,3 @@ def test_closing_waits_for_what_was_begun(play: Callable[[Scene], None]) -> None
         await again.close()
 
     play(scene)
-
-
-CHANGES = st.dictionaries(
-    st.binary(min_size=1, max_size=3),
-    st.none() | st.tuples(st.binary(max_size=5), st.sampled_from([0, 0, 5, 10, 15])),
-    max_size=6,
-)
-HISTORY = st.lists(
-    st.one_of(st.tuples(st.sampled_from(PARTITIONS), CHANGES), st.sampled_from(["flush", "compact", "kill"])),
-    max_size=12,
-)
-QUERY = st.tuples(
-    st.binary(max_size=2), st.none() | st.binary(max_size=2), st.integers(0, 8), st.integers(0, 30), st.booleans()
-)
-
-
-@given(HISTORY, st.lists(QUERY, min_size=1, max_size=4), st.integers(0, 20))
-@settings(max_examples=40, deadline=None)
-def test_both_stores_agree_on_any_history(
-    history: list[object], queries: list[tuple[bytes, bytes | None, int, int, bool]], before: int
-) -> None:
-    """After any changes, flushes, compactions and kills, RocksDB answers every question as the memory does."""
-    with TemporaryDirectory() as path:
-        asyncio.run(compare(RocksGround(Path(path)), history, queries, Timestamp(before)))
-
-
-async def compare(
-    ground: RocksGround,
-    history: list[object],
-    queries: list[tuple[bytes, bytes | None, int, int, bool]],
-    before: Timestamp,
-) -> None:
-    """Plays one history on both stores and compares their answers. A key belongs to one partition, by its last byte."""
-    twin = MemoryStore(MemoryDisk())
-    store = await ground.begin()
-    keys = set()
-    for step, happened in enumerate(history, 1):
-        if happened == "kill":
-            await ground.kill(store)
-            store = await ground.open()
-        elif happened == "flush":
-            await store.flush()
-        elif happened == "compact":
-            await store.compact()
-        elif isinstance(happened, tuple):
-            partition = happened[0]
-            changes = {key: change for key, change in happened[1].items() if key[-1] % 2 == partition}
-            made = entry(
-                step,
-                {
-                    key: None if change is None else record(change[0], step * 10 + number, change[1])
-                    for number, (key, change) in enumerate(changes.items())
-                },
-            )
-            keys |= {(partition, key) for key in changes}
-            for each in (store, twin):
-                await each.append([(partition, made)])
-                await each.apply([(partition, made)])
-    asked = sorted(keys)
-    expected = await twin.get(asked)
-    assert await store.get(asked) == expected
-    for (partition, key), wanted in zip(asked, expected, strict=True):
-        assert store.peek(partition, key) in (wanted, UNCACHED)
-    for start, end, items_max, bytes_max, values in queries:
-        wanted_page = await twin.scan(PARTITIONS, start, end, items_max, bytes_max, values)
-        assert await store.scan(PARTITIONS, start, end, items_max, bytes_max, values) == wanted_page
-    assert await store.expired(before, 4) == await twin.expired(before, 4)
-    await store.close()

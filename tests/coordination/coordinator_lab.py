@@ -4,6 +4,7 @@ from pathlib import Path
 
 from corecache.coordination.local import LocalCoordinator
 from corecache.identity import Epoch, Incarnation, Lineage, Member, NodeId, PartitionId, ReplicaId
+from corecache.placement.partition_map import ClusterFacts
 from corecache.placement.view import View
 
 NODE = NodeId("n1")
@@ -18,5 +19,6 @@ def view(epoch: int) -> View:
 async def opened(path: Path, partitions: int = 4) -> LocalCoordinator:
     """Opens a coordinator and creates its cluster if that is missing."""
     coordinator = await LocalCoordinator.open(path)
-    await coordinator.create("red", partitions, {PartitionId(number): view(0) for number in range(partitions)})
+    views = {PartitionId(number): view(0) for number in range(partitions)}
+    await coordinator.create(ClusterFacts("red", partitions), views)
     return coordinator

@@ -16,16 +16,27 @@ import pytest
 from coordination.coordinator_lab import NODE, opened, view
 from corecache.coordination.local import LocalCoordinator
 from corecache.errors import Broken, CallerFault, NotDone, OutcomeUnknown
-from corecache.identity import Incarnation, PartitionId
+from corecache.identity import Incarnation, NodeId, PartitionId
+from corecache.placement.partition_map import ClusterFacts, NodeEntry, Orders
 from corecache.placement.view import VersionedView
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "formats.md"
 ONE = PartitionId(1)
+VERSION_1 = b"""{"format": "corecache-coordinator", "version": 1,
+ "checksum": "4b76e2c9e54615630e442746ee8e8e77632b92b99fc2bb6f57ef0263631f557a",
+ "ledger": {"cluster": "corecache", "partitions": 1, "incarnations": {"n-4f1c": 1}, "views": {"0": {"view": {
+  "lineage": 0, "epoch": 1, "primary": {"node": "n-4f1c", "replica": "9a0e"}, "incarnation": 1,
+  "in_sync": [{"node": "n-4f1c", "replica": "9a0e"}], "replicas": ["n-4f1c"], "min_in_sync": 1}, "version": 1}}}}"""
 
 
 async def reopened_version(path: Path) -> int:
     """Returns the version of partition 1's view that a fresh start finds."""
     return (await (await LocalCoordinator.open(path)).views())[ONE].version
+
+
+def registered(incarnation: int) -> NodeEntry:
+    """Returns the node as it registers."""
+    return NodeEntry(NODE, Incarnation(incarnation))
 
 
 @pytest.fixture
@@ -73,18 +84,21 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
 
 
 def test_views_and_incarnations_outlive_the_process(path: Path) -> None:
-    """What was answered is found by the next opening: views, versions, incarnations, the cluster's facts."""
+    """What was answered is found by the next opening: views, versions, incarnations, facts, orders."""
 
     async def scene() -> None:
         first = await opened(path)
-        await first.register(NODE, Incarnation(7), {})
+        await first.register(registered(7))
         await first.propose(ONE, view(1), 0)
+        await first.order(Orders(rebalancing=False), 0)
         await first.close()
         second = await LocalCoordinator.open(path)
         assert (await second.views())[ONE] == VersionedView(view(1), 1)
-        assert await second.register(NODE, Incarnation(2), {}) == 7
+        assert await second.facts() == ClusterFacts("red", 4)
+        assert await second.orders() == (Orders(rebalancing=False), 1)
+        assert await second.register(registered(2)) == 7
         with pytest.raises(CallerFault, match="'red'"):
-            await second.create("blue", 4, {PartitionId(number): view(0) for number in range(4)})
+            await second.create(ClusterFacts("blue", 4), {PartitionId(number): view(0) for number in range(4)})
 
     asyncio.run(scene())
 
@@ -107,15 +121,15 @@ def test_what_changes_nothing_writes_nothing(path: Path, faults: Faults) -> None
 
     async def scene() -> None:
         coordinator = await opened(path)
-        await coordinator.register(NODE, Incarnation(1), {})
+        await coordinator.register(registered(1))
         before = faults.syncs
         assert await coordinator.propose(ONE, view(1), 3) is None
-        await coordinator.register(NODE, Incarnation(1), {})
+        await coordinator.register(registered(1))
         await opened_again(coordinator)
         assert faults.syncs == before
 
     async def opened_again(coordinator: LocalCoordinator) -> None:
-        await coordinator.create("red", 4, {PartitionId(number): view(0) for number in range(4)})
+        await coordinator.create(ClusterFacts("red", 4), {PartitionId(number): view(0) for number in range(4)})
 
     asyncio.run(scene())
 
@@ -165,6 +179,7 @@ def test_a_failure_from_the_rename_on_is_unknown_until_settled(
         coordinator = await opened(path)
         heard: list[tuple[PartitionId, VersionedView]] = []
         coordinator.watch(lambda partition, confirmed: heard.append((partition, confirmed)))
+        coordinator.follow([ONE])
         faults.failing = failing
         with pytest.raises(OutcomeUnknown, match="Input/output error"):
             await coordinator.propose(ONE, view(1), 0)
@@ -178,7 +193,7 @@ def test_a_failure_from_the_rename_on_is_unknown_until_settled(
         assert await reopened_version(path) == version
         assert await coordinator.propose(ONE, view(5), version) == VersionedView(view(5), version + 1)
         await asyncio.sleep(0)
-        assert [confirmed.version for _, confirmed in heard] == list(range(1, version + 2))
+        assert [confirmed.version for _, confirmed in heard] == list(range(version + 2))
 
     asyncio.run(scene())
 
@@ -217,7 +232,7 @@ def written(path: Path) -> bytes:
 
     async def scene() -> None:
         coordinator = await opened(path, 2)
-        await coordinator.register(NODE, Incarnation(3), {})
+        await coordinator.register(registered(3))
         await coordinator.close()
 
     asyncio.run(scene())
@@ -278,10 +293,25 @@ def test_a_file_in_another_layout_is_the_same_file(path: Path) -> None:
 def test_a_newer_format_is_refused(path: Path) -> None:
     """The sentence names both versions, and says what to start instead."""
     document = json.loads(written(path))
-    document["version"] = 2
+    document["version"] = 3
     error = refusal(path, json.dumps(document).encode())
     assert isinstance(error, CallerFault)
-    assert (error.code, "version 2" in error.message) == ("coordinator_newer", True)
+    assert (error.code, "version 3" in error.message) == ("coordinator_newer", True)
+
+
+def test_a_file_of_version_1_opens(path: Path) -> None:
+    """What the first release wrote is taken over: what it did not know of takes its default; the next is version 2."""
+    path.write_bytes(VERSION_1)
+
+    async def scene() -> None:
+        coordinator = await LocalCoordinator.open(path)
+        assert await coordinator.facts() == ClusterFacts("corecache", 1, 3)
+        assert await coordinator.orders() == (Orders(), 0)
+        assert (await coordinator.views())[PartitionId(0)].version == 1
+        assert await coordinator.register(NodeEntry(NodeId("n-4f1c"), Incarnation(1))) == 1
+
+    asyncio.run(scene())
+    assert json.loads(path.read_bytes())["version"] == 2
 
 
 @pytest.mark.parametrize("text", [b"{}", b"[1]", b'"text"', b'{"format": "other", "version": 1}'])

@@ -15,6 +15,7 @@ import asyncio, os, sys
 from pathlib import Path
 from corecache.coordination.local import LocalCoordinator
 from corecache.identity import *
+from corecache.placement.partition_map import ClusterFacts
 from corecache.placement.view import View
 
 path, die_at = Path(sys.argv[1]), int(sys.argv[2])
@@ -37,7 +38,7 @@ async def main():
     views = await coordinator.views()
     member = Member(NodeId("n1"), ReplicaId("r1"))
     fresh = View(Lineage(0), Epoch(0), member, Incarnation(1), (member,), (member.node,))
-    await coordinator.create("red", 4, {PartitionId(n): fresh for n in range(4)})
+    await coordinator.create(ClusterFacts("red", 4), {PartitionId(n): fresh for n in range(4)})
     versions = {n: found.version for n, found in (await coordinator.views()).items()}
     if die_at:
         os.fsync, os.replace, os.open, os.close = map(deadly, (os.fsync, os.replace, os.open, os.close))

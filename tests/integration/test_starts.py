@@ -236,7 +236,7 @@ def test_a_newer_format_is_refused_untouched(new_node: Callable[..., Node]) -> N
     loaded(node)
     path = node.data_dir / "format"
     text = path.read_bytes()
-    path.write_bytes(text.replace(b"format 1", b"format 2"))
+    path.write_bytes(text.replace(b"format 2", b"format 3"))
     before = {file: file.stat().st_mtime_ns for file in node.data_dir.rglob("*") if file.is_file()}
     code, said = node.refused_start()
     assert code not in (0, -9)

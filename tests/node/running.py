@@ -1,9 +1,10 @@
 """A node on memory twins, for tests of `node/`: started, with the means to hold its disk back or to break it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
+from types import MappingProxyType
 
 import msgspec
 
@@ -11,9 +12,13 @@ from corecache.config import Config, Replication
 from corecache.coordination.memory import MemoryCoordinator
 from corecache.errors import Broken
 from corecache.identity import Milliseconds, PartitionId, Timestamp
+from corecache.identity import Sequence as LogSequence
 from corecache.node.driver import Driver
 from corecache.node.node import Node
-from corecache.node.startup import join, restore, until_ready
+from corecache.node.parts import Parts
+from corecache.node.startup import announce, bring_views, create_if_missing, restore, until_ready
+from corecache.placement.partition_map import NodeEntry
+from corecache.replication.machine import Machine
 from corecache.replication.log import Entry
 from corecache.storage.memory import MemoryDisk, MemoryStore
 
@@ -44,13 +49,17 @@ class GatedStore(MemoryStore):
         self.rounds: list[int] = []
         self.failing = False
 
-    async def append(self, entries: Sequence[tuple[PartitionId, Entry]]) -> None:
+    async def append(
+        self,
+        entries: Sequence[tuple[PartitionId, Entry]],
+        truncated: Mapping[PartitionId, LogSequence] = MappingProxyType({}),
+    ) -> None:
         """Appends when the gate is open. Raises: Broken if `failing`."""
         await self.gate.wait()
         if self.failing:
             raise Broken("storage_failed", "The disk is gone; replace it.")
         self.rounds.append(sum(len(entry.operations) for _, entry in entries))
-        await super().append(entries)
+        await super().append(entries, truncated)
 
 
 class Running:
@@ -87,17 +96,23 @@ async def running(
     coordinator = coordinator or MemoryCoordinator()
     clock = HandClock()
     ids = count(first_id)
-    facts, replicas = await restore(config, store, coordinator, clock, lambda: f"id{next(ids)}")
+
+    def draw_id() -> str:
+        return f"id{next(ids)}"
+
+    facts, recovered, grants_end = await restore(config, store, coordinator, clock, draw_id)
+    await announce(facts, coordinator, NodeEntry(facts.node, facts.incarnation))
+    await create_if_missing(config, facts, recovered, store, coordinator, draw_id)
     broken: list[str] = []
     never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    driver = Driver(
-        replicas, store, coordinator, clock, config.replication, config.limits.batch_bytes_max, broken.append
+    machine = Machine(
+        facts.node, facts.incarnation, config.replication, recovered, clock.now(), grants_end, facts.partitions
     )
-    node = Node(config, facts.node, replicas, driver, store, clock)
-    driver.start()
+    parts = Parts(config, facts, machine, store, coordinator, clock, draw_id, broken.append)
+    parts.driver.start()
     try:
-        await join(facts, replicas, coordinator, {}, driver.deliver)
-        await until_ready(node.unready, never, 5000)
-        yield Running(store, clock, node, driver, broken)
+        await bring_views(machine, coordinator, parts.driver.view_changed, alone=True)
+        await until_ready(parts.node.unready, never, 5000)
+        yield Running(store, clock, parts.node, parts.driver, broken)
     finally:
-        await driver.stop()
+        await parts.driver.stop()

@@ -25,7 +25,7 @@ def test_values_are_fetched_where_they_are_wanted_up_to_a_limit() -> None:
         await store.append([(PARTITION, entry)])
         await store.apply([(PARTITION, entry)])
         read = {b"%02d" % n for n in range(10, 20)}
-        fetched = await fetch(store, PARTITION, Fetch([*records, b"absent"], read), values_bytes_max=250)
+        fetched = await fetch(store, PARTITION, Fetch(Epoch(1), [*records, b"absent"], read), values_bytes_max=250)
 
         assert {key for key, record in fetched.records.items() if record and record.value} == {b"10", b"11"}
         assert {key for key, error in fetched.unreadable.items() if isinstance(error, CallerFault)} == read - {

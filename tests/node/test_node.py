@@ -11,6 +11,7 @@ from corecache.identity import Incarnation, NodeId, PartitionId
 from corecache.operations import Absent, Delete, IfAbsent, Put, Written
 from corecache.placement.slots import partition_of
 from corecache.placement.view import VersionedView, View
+from corecache.placement.partition_map import NodeEntry
 from corecache.storage.memory import MemoryDisk
 from node.running import GatedStore, Running, config_of, running
 
@@ -63,7 +64,7 @@ def test_a_write_queued_behind_a_hanging_disk_is_not_done_at_its_deadline() -> N
         (result,) = await at.node.write((Delete(b"b"),), at.deadline())
 
         assert result == Absent()
-        assert at.driver.admission.requests == 0
+        assert at.driver.queues.admission.requests == 0
 
     run(test)
 
@@ -82,7 +83,7 @@ def test_the_queue_refuses_beyond_its_limit_and_takes_again_when_it_is_empty() -
 
         assert refused.value.code == "overloaded"
         assert await at.node.write((Put(b"more", b"v"),), at.deadline())
-        assert (at.driver.admission.requests, at.driver.admission.size_bytes) == (0, 0)
+        assert (at.driver.queues.admission.requests, at.driver.queues.admission.size_bytes) == (0, 0)
 
     run(test, uncommitted_requests_max=10)
 
@@ -99,7 +100,7 @@ def test_a_client_that_goes_away_leaves_nothing_behind() -> None:
         at.store.gate.set()
         await at.node.write((Put(b"last", b"v"),), at.deadline())
 
-        assert (at.driver.admission.requests, at.driver.admission.size_bytes) == (0, 0)
+        assert (at.driver.queues.admission.requests, at.driver.queues.admission.size_bytes) == (0, 0)
 
     run(test)
 
@@ -208,9 +209,13 @@ def test_an_old_copy_of_a_directory_is_refused() -> None:
 
     async def test() -> None:
         coordinator = MemoryCoordinator()
-        await coordinator.register(NodeId("node-id1"), Incarnation(7), {})
+        disk = MemoryDisk()
+        async with running(store=GatedStore(disk), coordinator=coordinator):
+            pass
+        disk.crash()
+        await coordinator.register(NodeEntry(NodeId("node-id1"), Incarnation(7)))
         with pytest.raises(Broken) as refused:
-            async with running(coordinator=coordinator):
+            async with running(store=GatedStore(disk), coordinator=coordinator):
                 pass
 
         assert refused.value.code == "data_dir_outdated"

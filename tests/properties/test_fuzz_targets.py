@@ -40,6 +40,6 @@ def test_the_runner_finds_what_is_broken(tmp_path: Path) -> None:
 
 def test_every_parser_has_a_target() -> None:
     """The list of targets is complete, each one with a corpus to begin with."""
-    assert {"answers", "batch", "config", "coordinator", "directory", "keyspace", "parameters"} < set(TARGETS)
+    assert {"answers", "batch", "config", "coordinator", "directory", "keyspace", "link", "parameters"} < set(TARGETS)
     assert fuzz("list").stdout.split() == TARGETS
     assert [target for target in TARGETS if not any((ROOT / "fuzz" / "corpus" / target).iterdir())] == []

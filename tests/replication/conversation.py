@@ -7,6 +7,7 @@ that a test can crash it and start the next process on what is left. After every
 from collections import deque
 from collections.abc import Sequence as Many
 
+from corecache.config import Replication
 from corecache.errors import CoreCacheError
 from corecache.identity import (
     Epoch,
@@ -67,7 +68,13 @@ class Conversation:
         self.disk = disk
         disk.incarnation = Incarnation(disk.incarnation + 1)
         self.replica = Replica(
-            PartitionId(0), NODE, disk.incarnation, disk.recovered(), Milliseconds(grants_end), retention_bytes
+            PartitionId(0),
+            NODE,
+            disk.incarnation,
+            disk.recovered(),
+            Milliseconds(grants_end),
+            Replication(),
+            retention_bytes,
         )
         self.now = 0
         self.date = 1_000_000
@@ -76,7 +83,7 @@ class Conversation:
         self.wake_at: int | None = None
         self.appending: deque[Entry] = deque()
         self.applying: deque[Entry] = deque()
-        self.fetching: deque[list[bytes]] = deque()
+        self.fetching: deque[tuple[Epoch, list[bytes]]] = deque()
         self._requests: dict[int, events.Request] = {}
 
     def begin(self) -> "Conversation":
@@ -110,7 +117,7 @@ class Conversation:
 
     def serves(self) -> bool:
         """Says whether the replica would serve a read now."""
-        return self.replica.may_serve_reads(Milliseconds(self.now))
+        return self.replica.serving_epoch(Milliseconds(self.now)) != 0
 
     def append(self) -> None:
         """Lets everything that was asked to be appended become durable."""
@@ -118,7 +125,7 @@ class Conversation:
         if self.appending:
             upto = self.appending[-1].sequence
             self.appending.clear()
-            self.feed(events.Appended(upto))
+            self.feed(events.Appended(upto, self.replica.log.generation))
 
     def apply(self) -> None:
         """Lets everything that was asked to be applied reach the records."""
@@ -132,8 +139,8 @@ class Conversation:
     def fetch(self) -> None:
         """Lets the oldest fetch come back, with the records as they are now."""
         if self.fetching:
-            keys = self.fetching.popleft()
-            self.feed(events.Fetched({key: self.disk.records.get(key) for key in keys}, {}))
+            epoch, keys = self.fetching.popleft()
+            self.feed(events.Fetched(epoch, {key: self.disk.records.get(key) for key in keys}, {}))
 
     def finish(self) -> None:
         """Lets everything go until nothing is under way."""
@@ -150,15 +157,15 @@ class Conversation:
 
     def _begin(self, action: actions.Action) -> None:
         match action:
-            case actions.Append(entries):
+            case actions.Append(entries, _):
                 self.appending += entries
-            case actions.Apply(entries):
+            case actions.Apply(entries, _):
                 self.applying += entries
-            case actions.Fetch(keys, _):
-                self.fetching.append(list(keys))
+            case actions.Fetch(epoch, keys, _):
+                self.fetching.append((epoch, list(keys)))
             case actions.Save(facts):
                 self.disk.facts = facts
-                self.feed(events.Saved())
+                self.feed(events.Saved(facts.epoch))
             case actions.ProposeView(view, expected):
                 assert expected == self.disk.confirmed.version
                 self.disk.confirmed = VersionedView(view, expected + 1)

@@ -149,13 +149,13 @@ def test_a_record_applied_while_its_key_is_fetched_still_counts() -> None:
     """A fetch begun before a write was applied may bring the older record; the newer one decides."""
     talk = serving()
     talk.write_all([(Delete(b"cold"),)])
-    stale = {key: talk.disk.records.get(key) for key in talk.fetching[0]}
+    stale = {key: talk.disk.records.get(key) for key in talk.fetching[0][1]}
     second = talk.write(Put(b"k", b"v"))
     first = talk.write(Put(b"cold", b"new"))
     talk.append()
     talk.apply()
     talk.fetching.popleft()
-    talk.feed(events.Fetched(stale, {}))
+    talk.feed(events.Fetched(talk.replica.facts.epoch, stale, {}))
     talk.finish()
 
     assert talk.results[second] == [Written(Version(1))]
@@ -365,7 +365,7 @@ def test_a_record_that_the_disk_cannot_give_costs_only_the_requests_that_need_it
     bad, good = talk.write_all([(Delete(b"bad"),), (Delete(b"good"),)])
     talk.fetching.clear()
     damaged = Broken("storage_unreadable", "A block is damaged.")
-    talk.feed(events.Fetched({b"good": None}, {b"bad": damaged}))
+    talk.feed(events.Fetched(talk.replica.facts.epoch, {b"good": None}, {b"bad": damaged}))
     put = talk.write(Put(b"bad", b"v"))
     talk.finish()
 
@@ -384,7 +384,7 @@ def test_conditions_do_not_ask_for_values_and_reads_do() -> None:
         )
     )
 
-    assert begun[0] == actions.Fetch([b"a", b"b"], {b"b"})
+    assert begun[0] == actions.Fetch(talk.replica.facts.epoch, [b"a", b"b"], {b"b"})
 
 
 def test_conditions_and_reads_judge_expiry_by_the_same_date() -> None:

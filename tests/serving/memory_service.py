@@ -42,7 +42,7 @@ from corecache.operations import (
 from corecache.placement.slots import slot_of
 from corecache.placement.view import View
 from corecache.ports import Item, Page
-from corecache.reports import ClusterReport, Level, NodeReport, PartitionReport, StorageReport
+from corecache.reports import DigestReport, ClusterReport, Level, NodeReport, PartitionReport, StorageReport
 
 
 class SystemClock:
@@ -195,6 +195,12 @@ class MemoryService:
             accepts_puts=True,
             **numbers,
         )
+
+    async def digest(self, partition: PartitionId) -> DigestReport:
+        """Returns the checksum of the one replica there is. Raises: CallerFault for any other."""
+        if partition != 0:
+            raise CallerFault("not_held", f"This node holds no replica of partition {partition}; ask one that does.")
+        return DigestReport(partition, int(self._version), "00")
 
     def cluster(self) -> ClusterReport:
         """Returns a cluster of one node with one partition."""

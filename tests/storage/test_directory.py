@@ -83,6 +83,18 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     assert f"up to {FORMAT}" in error.message
 
 
+@pytest.mark.parametrize("left_behind", [[], ["format.new"]])
+def test_an_older_format_becomes_ours(tmp_path: Path, left_behind: list[str]) -> None:
+    """A directory of format 1 opens, also after a crash in the middle of it, and says from then on which it is now."""
+    (tmp_path / "format").write_text("corecache data directory, format 1\n")
+    (tmp_path / "db").mkdir()
+    for name in left_behind:
+        (tmp_path / name).write_text("corecache da")
+    DataDirectory.open(tmp_path).close()
+    assert (tmp_path / "format").read_text() == f"corecache data directory, format {FORMAT}\n"
+    assert not (tmp_path / "format.new").exists()
+
+
 @pytest.mark.parametrize("left_behind", [[], ["lock"], ["lock", "format.new"]])
 def test_what_a_crash_during_its_making_leaves_is_accepted(tmp_path: Path, left_behind: list[str]) -> None:
     """A directory that was half made when the process died becomes ours."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from corecache.identity import (
     Epoch,
     Incarnation,
+    Lineage,
     Milliseconds,
     NodeId,
     PartitionId,
@@ -65,12 +66,12 @@ def test_an_entry_comes_back(partition: PartitionId, entry: Entry) -> None:
     assert keyspace.read_entry(keyspace.entry_bytes(entry)) == entry
 
 
-@given(st.text(max_size=5), NUMBERS, PARTITIONS)
-def test_facts_come_back(name: str, number: int, partition: PartitionId) -> None:
+@given(st.text(max_size=5), NUMBERS, PARTITIONS, st.booleans())
+def test_facts_come_back(name: str, number: int, partition: PartitionId, installing: bool) -> None:
     """Each fact's key and bytes give back what they were made of."""
     node = NodeFacts(name, 16, NodeId(name), Incarnation(number), Milliseconds(number))
     assert keyspace.read_node_facts(keyspace.node_facts_bytes(node)) == node
-    replica = ReplicaFacts(ReplicaId(name), Epoch(number))
+    replica = ReplicaFacts(ReplicaId(name), Epoch(number), Lineage(number), installing)
     assert keyspace.read_replica_facts(keyspace.replica_facts_bytes(replica)) == replica
     point = AppliedPoint(Sequence(number), Epoch(number), Version(number))
     assert keyspace.read_applied(keyspace.applied_bytes(point)) == point
@@ -79,6 +80,12 @@ def test_facts_come_back(name: str, number: int, partition: PartitionId) -> None
     assert keyspace.read_facts_key(keyspace.replica_facts_key(partition)) == ("replica", partition)
     assert keyspace.read_facts_key(keyspace.applied_key(partition)) == ("applied", partition)
     assert keyspace.read_facts_key(keyspace.cut_key(partition)) == ("cut", partition)
+
+
+def test_a_replica_of_the_first_format_is_of_the_first_lineage_and_whole() -> None:
+    """The two fields that format 1 wrote of a replica are read, and the others are what they must have been."""
+    old = ReplicaFacts(ReplicaId("r1"), Epoch(4), Lineage(1), False)
+    assert keyspace.read_replica_facts(bytes.fromhex("92a2723104")) == old
 
 
 @given(st.lists(st.tuples(PARTITIONS, NUMBERS, KEYS), min_size=2, max_size=2))
@@ -98,6 +105,13 @@ def test_garbage_parses_or_gives_the_one_declared_error(read: Callable[[bytes], 
     """No bytes make a reader raise anything but KeyspaceError."""
     with suppress(KeyspaceError):
         assert read(raw) is not None
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_nesting_without_end_gives_the_one_declared_error(read: Callable[[bytes], object]) -> None:
+    """Also where it stands in a field that no one knows, which is skipped."""
+    with suppress(KeyspaceError):
+        read(b"\x98" + b"\x01" * 4 + b"\x91" * 100_000)
 
 
 @given(ENTRIES, st.data())

@@ -2,11 +2,16 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from corecache.errors import Broken
+from corecache.identity import Epoch, Sequence, Version
+from corecache.replication.recovered import NOTHING_APPLIED, AppliedPoint, Recovered
 from corecache.storage.memory import MemoryDisk, MemoryStore
 from storage.store_lab import NODE, REPLICA, ZERO, entry, record
+
+POINT = AppliedPoint(Sequence(40), Epoch(4), Version(99))
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 3])
@@ -26,6 +31,31 @@ def test_a_crash_keeps_what_was_durable_and_a_prefix_of_the_rest(kept: int) -> N
         recovered = MemoryStore(disk).recovered()[1][ZERO]
         assert recovered.applied.sequence == kept
         assert [one.sequence for one in recovered.entries] == [1, 2, 3][kept:]
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_a_crash_in_an_install_keeps_a_prefix_of_it(kept: int) -> None:
+    """The replica is marked, and without a point, as long as the last part is not there."""
+
+    async def scene() -> None:
+        disk = MemoryDisk()
+        store = MemoryStore(disk)
+        await store.save(NODE, {ZERO: REPLICA})
+        await store.apply([(ZERO, entry(1, {b"old": record(b"v", 1)}))])
+        fresh = msgspec.structs.replace(REPLICA, installing=True)
+        await store.begin_install(ZERO, fresh)
+        await store.install(ZERO, [(b"a", record(b"v", 8))], None)
+        whole = asyncio.create_task(store.install(ZERO, [(b"b", record(b"v", 9))], (REPLICA, POINT)))
+        await asyncio.sleep(0)
+        disk.crash(kept)
+        with pytest.raises(Broken):
+            await whole
+        again = MemoryStore(disk)
+        half, complete = Recovered(fresh, NOTHING_APPLIED, ()), Recovered(REPLICA, POINT, (), POINT.sequence)
+        assert again.recovered()[1][ZERO] == (complete if kept == 2 else half)
+        assert [key for key, _ in again.snapshot(ZERO).records] == [b"a", b"b"][:kept]
 
     asyncio.run(scene())
 
@@ -57,9 +87,17 @@ def test_a_failed_disk_refuses_writes_and_answers_reads() -> None:
         begun = asyncio.create_task(store.append([(ZERO, entry(2))]))
         await asyncio.sleep(0)
         disk.fail("The disk is on fire.")
-        for call in (begun, store.append([(ZERO, entry(3))]), store.save(NODE, {})):
+        for call in (
+            begun,
+            store.append([(ZERO, entry(3))]),
+            store.save(NODE, {}),
+            store.begin_install(ZERO, REPLICA),
+            store.install(ZERO, [], None),
+            store.discard(ZERO),
+        ):
             with pytest.raises(Broken, match="on fire"):
                 await call
         assert store.peek(ZERO, b"k") == record(b"v", 1)
+        assert (await store.digest(ZERO))[0] == 1
 
     asyncio.run(scene())

@@ -371,6 +371,9 @@ async def main():
         await refused(store.apply([(ZERO, entry(1))]))
         await refused(store.save(NODE, {}))
         await refused(store.cut({ZERO: 1}))
+        await refused(store.begin_install(ZERO, REPLICA))
+        await refused(store.install(ZERO, [], None))
+        await refused(store.discard(ZERO))
         assert store.peek(ZERO, b"k") == record(b"v", 1)
         assert await store.get([(ZERO, b"k")]) == [record(b"v", 1)]
         print(acknowledged)

@@ -1,6 +1,6 @@
 """`corecache serve`: runs one node in the foreground, until SIGTERM or SIGINT.
 
-Options override environment variables, and these the configuration file; `settings.py` merges them, `config.py` judges
+Options override environment variables, and these the configuration file; `settings.py` merges them, `config/` judges
 them, `assembly.py` runs the node. What is read here is only the command line.
 """
 
@@ -37,7 +37,27 @@ def serve(
         str | None,
         typer.Option(metavar="ID", help="The node's name; else drawn at the first start.", show_default=False),
     ] = None,
-    zookeeper: Annotated[str | None, typer.Option(hidden=True)] = None,
+    zookeeper: Annotated[
+        str | None,
+        typer.Option(
+            metavar="H:P[,H:P…][/PATH]",
+            help="The ZooKeeper servers of a cluster; else the node is a cluster of one.",
+            show_default=False,
+        ),
+    ] = None,
+    peer_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="The port for other nodes; else the first free one from 7400.", show_default=False
+        ),
+    ] = None,
+    advertise_host: Annotated[
+        str | None,
+        typer.Option(metavar="H", help="Where others reach this node; else where it listens.", show_default=False),
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its rack or building: copies are spread.", show_default=False)
+    ] = None,
 ) -> int:
     """Run a node in the foreground.
 
@@ -45,17 +65,15 @@ def serve(
     Every option is a setting of the configuration file, which has many more.
     CORECACHE_SECTION__NAME variables override the file, options override both.
     """
-    if zookeeper is not None:
-        complain("--zookeeper: this version runs one node with its coordinator inside; leave the option out")
-        return WRONG_USAGE
-
     from corecache.config import ConfigError
     from corecache.settings import load
 
     given: dict[str, dict[str, object]] = {
         "http": {"port": port, "host": host},
-        "node": {"data_dir": data_dir, "id": node_id},
+        "node": {"data_dir": data_dir, "id": node_id, "advertise_host": advertise_host, "zone": zone},
         "cluster": {"name": cluster},
+        "coordination": {"zookeeper": zookeeper},
+        "link": {"port": peer_port},
     }
     overrides = {
         section: {name: value for name, value in settings.items() if value is not None}

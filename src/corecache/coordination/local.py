@@ -8,6 +8,9 @@ Rule 3: a failure before the rename is *not done*: the old file stands. From the
 ledger *unsettled*: before anything else is answered the file is read again and written anew, so that what is then told
 is what a restart would find.
 
+Its one node is always connected with it, is the only one alive, and is the controller as soon as it stands. Who is
+alive is not in the file.
+
 The file is read and written in a thread; the event loop never waits for the disk. Its form is in `docs/formats.md`.
 That no other process uses the same directory is seen to by the store's lock: open the store first.
 """
@@ -15,19 +18,24 @@ That no other process uses the same directory is seen to by the store's lock: op
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import msgspec
 
+from corecache.coordination.following import Following
 from corecache.coordination.ledger import Ledger
 from corecache.errors import Broken, CallerFault, NotDone, OutcomeUnknown
 from corecache.identity import Incarnation, NodeId, PartitionId
+from corecache.placement.partition_map import ClusterFacts, NodeEntry, Orders
 from corecache.placement.view import VersionedView, View
+from corecache.ports import SessionState
 
 FORMAT = "corecache-coordinator"
-VERSION = 1
+VERSION = 2
+VERSIONS_READ = (1, VERSION)
+"""Version 1 had no replication factor and no orders: they take their defaults."""
 
 Answered = TypeVar("Answered")
 
@@ -66,7 +74,10 @@ class LocalCoordinator:
         self._settled = True
         self._waiting: list[_Change] = []
         self._writer: asyncio.Task[None] | None = None
-        self._watchers: list[Callable[[PartitionId, VersionedView], None]] = []
+        self._following = Following()
+        self._living: dict[NodeId, NodeEntry] = {}
+        self._node_watchers: list[Callable[[], None]] = []
+        self._closed = False
 
     @classmethod
     async def open(cls, path: Path) -> Self:
@@ -80,33 +91,84 @@ class LocalCoordinator:
         except (NotDone, OutcomeUnknown) as error:
             raise CallerFault("coordinator_unusable", error.message) from error
 
-    async def register(self, node: NodeId, incarnation: Incarnation, addresses: Mapping[str, str]) -> Incarnation:
-        """Announces the node; returns the highest incarnation ever registered for it. Addresses are not kept."""
-        return await self._change(lambda ledger: ledger.register(node, incarnation))
+    async def register(self, entry: NodeEntry) -> Incarnation:
+        """Lists the node as alive; returns the highest incarnation ever registered for it, this one included."""
+        highest = await self._change(lambda ledger: ledger.register(entry.node, entry.incarnation))
+        if highest == entry.incarnation and not self._closed:
+            self._living[entry.node] = entry
+            for changed in self._node_watchers:
+                self._soon(changed)
+        return highest
 
-    async def create(self, cluster: str, partitions: int, views: Mapping[PartitionId, View]) -> None:
+    async def create(self, facts: ClusterFacts, views: Mapping[PartitionId, View]) -> None:
         """Creates the cluster, or finds it there. Raises: CallerFault if it exists with other facts."""
-        await self._change(lambda ledger: ledger.create(cluster, partitions, views))
+        await self._change(lambda ledger: ledger.create(facts, views))
+
+    async def facts(self) -> ClusterFacts | None:
+        """Returns the cluster's facts, None before `create`."""
+        return await self._read(Ledger.facts)
 
     async def views(self) -> dict[PartitionId, VersionedView]:
         """Returns every partition's view; empty before `create`."""
-        if self._settled:
-            return dict(self._ledger.views)
-        return await self._change(lambda ledger: dict(ledger.views))
+        return await self._read(lambda ledger: dict(ledger.views))
+
+    async def view(self, partition: PartitionId) -> VersionedView:
+        """Returns one partition's view."""
+        views = await self.views()
+        assert partition in views, f"partition {partition} was never created"
+        return views[partition]
 
     async def propose(self, partition: PartitionId, view: View, expected: int) -> VersionedView | None:
         """Replaces the view if its version is still `expected`. Returns the new one, None if another came first."""
         return await self._change(lambda ledger: ledger.propose(partition, view, expected))
 
     def watch(self, changed: Callable[[PartitionId, VersionedView], None]) -> None:
-        """Calls `changed`, on the event loop, for every view that changes from now on."""
-        self._watchers.append(changed)
+        """Calls `changed`, on the event loop, for the views of followed partitions that change from now on."""
+        self._following.watch(changed)
+
+    def follow(self, partitions: Sequence[PartitionId]) -> None:
+        """Says which partitions `watch` is about. `changed` is called once for each that was not followed before."""
+        for partition in self._following.follow(partitions):
+            if partition in self._ledger.views:
+                self._soon(self._following.tell, partition, self._ledger.views[partition])
+
+    async def nodes(self) -> dict[NodeId, NodeEntry]:
+        """Returns the nodes that are alive: this one, once it is registered."""
+        return dict(self._living)
+
+    def watch_nodes(self, changed: Callable[[], None]) -> None:
+        """Calls `changed` when the node is registered."""
+        self._node_watchers.append(changed)
+
+    async def orders(self) -> tuple[Orders, int]:
+        """Returns what operators have ordered, and its version."""
+        return await self._read(lambda ledger: (ledger.orders, ledger.orders_version))
+
+    async def order(self, orders: Orders, expected: int) -> bool:
+        """Replaces the orders if their version is still `expected`; says whether it did."""
+        return await self._change(lambda ledger: ledger.order(orders, expected))
+
+    def campaign(self, elected: Callable[[bool], None]) -> None:
+        """Stands for election as controller, and wins: there is nobody else."""
+        self._soon(elected, True)
+
+    def watch_session(self, changed: Callable[[SessionState], None]) -> None:
+        """Calls `changed` once, with CONNECTED: there is no session that could be lost."""
+        self._soon(changed, SessionState.CONNECTED)
 
     async def close(self) -> None:
         """Finishes what was begun and ends: nobody is called any more."""
         if self._writer is not None:
             await self._writer
-        self._watchers.clear()
+        self._closed = True
+        self._following.end()
+        self._living.clear()
+
+    async def _read(self, look: Callable[[Ledger], Answered]) -> Answered:
+        """Returns what the ledger says, after it has been settled if that is in doubt."""
+        if self._settled:
+            return look(self._ledger)
+        return await self._change(look)
 
     async def _change(self, decide: Callable[[Ledger], Answered]) -> Answered:
         told: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
@@ -155,13 +217,19 @@ class LocalCoordinator:
                 change.told.set_result(change.answer)
 
     def _publish(self, ledger: Ledger) -> None:
-        """Takes over a ledger that is on the disk, and has the watchers called for each view that differs."""
-        loop = asyncio.get_running_loop()
+        """Takes over a ledger that is on the disk, and has the watchers told of each view that differs."""
         before, self._ledger = self._ledger, ledger
         for partition, confirmed in ledger.views.items():
-            if partition in before.views and confirmed != before.views[partition]:
-                for changed in self._watchers:
-                    loop.call_soon(changed, partition, confirmed)
+            if confirmed != before.views.get(partition):
+                self._soon(self._following.tell, partition, confirmed)
+
+    def _soon(self, callback: Callable[..., None], *arguments: object) -> None:
+        """Has something called in a later turn, unless this is closed by then."""
+        asyncio.get_running_loop().call_soon(self._call, callback, arguments)
+
+    def _call(self, callback: Callable[..., None], arguments: tuple[object, ...]) -> None:
+        if not self._closed:
+            callback(*arguments)
 
 
 def _tell(told: "asyncio.Future[Any]", error: Exception) -> None:
@@ -198,10 +266,10 @@ def _read(path: Path) -> Ledger | None:
         raise Broken("coordinator_damaged", _damaged(path, str(error))) from error
     if document.format != FORMAT:
         raise CallerFault("coordinator_foreign", _foreign(path))
-    if document.version != VERSION:
+    if document.version not in VERSIONS_READ:
         raise CallerFault(
             "coordinator_newer",
-            f"{path} has version {document.version} of its format, this CoreCache knows version {VERSION}: "
+            f"{path} has version {document.version} of its format, this CoreCache knows up to version {VERSION}: "
             "start the CoreCache that wrote it, or a newer one",
         )
     try:

@@ -1,99 +1,114 @@
-"""Carries out the actions of a node's replicas, and brings them the completions as events.
+"""Drives a node's machine: brings it all that happens, and carries out the actions that it answers with.
 
-It decides nothing. What it owns is the *rounds*: an append round takes all that was asked to be made durable since the
-last one began (client writes of every partition, barriers, facts) to the store in one call, so that all of it shares
-one fsync (group commit); an apply round does the same for committed entries. The two run side by side. While a round is
-at the disk, the next one fills up.
+It decides nothing. What is written goes in rounds that share one fsync (`rounds.py`), from queues that refuse
+(`queues.py`); what takes its own time is in `transfers.py`, `proposals.py` and `fetching.py`. What is sent goes to the
+link in the same turn of the loop, which is before the own disk has it: all members' disks work at the same time.
 
-Rule 1: the events of one replica are handled one after another, never from within another event's handling, except the
-completion of a fetch that needed no disk.
-Rule 2: a write that waits in a queue when its deadline passes is refused as *not done*: nobody is left without an
-answer because a disk hangs.
-Rule 3: an exception out of a replica means a broken invariant. The node stops, loudly, before it spreads.
-
-Requests and their counting are in `requests.py`, reads in `node.py`.
+Rule 1: events are handled one after another, never from within another event's handling, except the completion of a
+fetch that needed no disk.
+Rule 2: nobody is left without an answer: not when a replica goes, nor when the node stops.
+Rule 3: an exception out of the machine means a broken invariant. The node stops, loudly, before it spreads.
+Rule 4: the machine is ticked each `beat_ms` if the node has a link, and is told the true time however late that is.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import structlog
 
 from corecache.config import Replication
-from corecache.errors import Broken, CoreCacheError, NotDone, OutcomeUnknown
-from corecache.identity import PartitionId, Sequence
+from corecache.errors import Broken, NotDone
+from corecache.identity import Incarnation, NodeId, PartitionId
 from corecache.node.fetching import fetch
-from corecache.node.requests import Admission, ClientRequest
+from corecache.node.proposals import Proposals
+from corecache.node.queues import Queues
+from corecache.node.requests import ClientRequest
+from corecache.node.rounds import Rounds
+from corecache.node.transfers import Transfers
+from corecache.node.views import Views
 from corecache.operations import Record
 from corecache.placement.view import VersionedView
-from corecache.ports import Clock, Coordinator, Store, Uncached
+from corecache.ports import Clock, Coordinator, Link, SessionState, Store, Uncached
 from corecache.replication import actions, events
-from corecache.replication.log import Entry
-from corecache.replication.recovered import ReplicaFacts
-from corecache.replication.replica import Replica
+from corecache.replication.machine import Asked, Machine
+from corecache.replication.messages import Envelope
+from corecache.replication.recovered import Recovered
 
 _OVERDUE_CHECK_SECONDS = 0.1
-_VIEW_RETRY_SECONDS = 0.5
 
 log = structlog.get_logger("corecache.node")
 
 
 class Driver:
-    """Drives the replicas of a node. All of it runs on one event loop."""
+    """Drives the machine of a node. All of it runs on one event loop. `link` is set before `start`, if there is one."""
 
     def __init__(
         self,
-        replicas: Mapping[PartitionId, Replica],
+        machine: Machine,
+        views: Views,
         store: Store,
         coordinator: Coordinator,
         clock: Clock,
         limits: Replication,
         values_bytes_max: int,
+        draw_id: Callable[[], str],
         broke: Callable[[str], None],
     ) -> None:
         """Takes the parts. `values_bytes_max` bounds the values that one group of parked requests may read.
 
-        `broke` is called with a sentence when an invariant is broken: the node must stop.
+        `draw_id` gives a random name. `broke` is called with a sentence when an invariant is broken: stop the node.
         """
+        self.machine = machine
+        self.link: Link | None = None
+        self.views = views
         self._values_bytes_max = values_bytes_max
-        self.admission = Admission(limits)
-        self.rounds = 0
-        self._replicas = replicas
         self._store = store
         self._coordinator = coordinator
         self._clock = clock
         self._limits = limits
         self._stopped = False
         self._broke = broke
-        self._queues: dict[PartitionId, deque[ClientRequest]] = {}
-        self._saves: dict[PartitionId, ReplicaFacts] = {}
-        self._appends: list[tuple[PartitionId, Entry]] = []
-        self._applies: list[tuple[PartitionId, Entry]] = []
-        self._cuts: dict[PartitionId, Sequence] = {}
+        self.rounds = Rounds(store, self._deliver_all, self._hand_over, self._storage_failed)
+        self.queues = Queues(limits, self.rounds.to_append)
+        self.transfers = Transfers(
+            machine, store, self.rounds, draw_id, self.deliver, self._adopted, self._storage_failed, self._spawn
+        )
+        self._proposals = Proposals(coordinator, self._view_told, self._spawn)
         self._fetches: dict[PartitionId, deque[actions.Fetch]] = {}
         self._alarms: dict[PartitionId, asyncio.TimerHandle] = {}
-        self._to_append = asyncio.Event()
-        self._to_apply = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._begin: dict[type[Any], Callable[[PartitionId, Any], None]] = {
-            actions.ProposeView: self._begin_propose,
-            actions.Save: self._begin_save,
-            actions.Append: self._begin_append,
-            actions.Apply: self._begin_apply,
-            actions.Cut: self._begin_cut,
+        self._begin: dict[type[Any], Callable[[Any, Any], None]] = {
+            actions.ProposeView: self._proposals.propose,
+            actions.ReadView: self._begin_read_view,
+            actions.Save: self.rounds.save,
+            actions.Truncate: self.rounds.truncate,
+            actions.Append: self.rounds.append,
+            actions.Apply: self.rounds.apply,
+            actions.Cut: self.rounds.cut,
             actions.Fetch: self._begin_fetch,
+            actions.ReadLog: self.transfers.read_log,
+            actions.ReadSnapshot: self.transfers.read_snapshot,
+            actions.EndSnapshot: self._end_snapshot,
+            actions.BeginInstall: self.transfers.begin_install,
+            actions.Install: self.transfers.install,
+            actions.Adopt: self.transfers.adopt,
+            actions.Discard: self._begin_discard,
+            actions.Send: self._begin_send,
             actions.Answer: self._begin_answer,
             actions.Refuse: self._begin_refuse,
             actions.WakeAt: self._begin_wake_at,
             actions.StepDown: self._begin_step_down,
+            actions.Halt: self._begin_halt,
         }
 
     def start(self) -> None:
         """Begins the rounds. Requires: a running event loop."""
-        for rounds in (self._append_rounds(), self._apply_rounds(), self._overdue_rounds()):
+        for rounds in (self.rounds.append_rounds(), self.rounds.apply_rounds(), self._overdue_rounds()):
             self._spawn(rounds)
+        if self.link is not None:
+            self._spawn(self._ticks())
 
     async def stop(self) -> None:
         """Ends the rounds. Whatever still waits is refused, appended writes as *unknown*."""
@@ -103,137 +118,139 @@ class Driver:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for partition, replica in self._replicas.items():
-            self._refuse_queued(partition, _stopping())
+        self.transfers.close()
+        for partition in self.queues.partitions():
+            self.queues.empty(partition, _stopping())
+        for partition, replica in self.machine.replicas.items():
             if replica.primary is not None:
                 for action in replica.primary.step_down("The node is stopping."):
                     self._begin[type(action)](partition, action)
+
+    # What happens.
 
     def submit(self, partition: PartitionId, request: ClientRequest) -> None:
         """Queues a request for the next append round. Raises: NotDone `overloaded` or `stopping`."""
         if self._stopped:
             raise _stopping()
-        self.admission.admit(request)
-        queue = self._queues.get(partition)
-        if queue is None:
-            self._queues[partition] = deque((request,))
-            self._to_append.set()
-        else:
-            queue.append(request)
+        self.queues.put(partition, request)
 
     def deliver(self, partition: PartitionId, event: events.Event) -> None:
         """Brings a replica an event and begins the actions that it answers with."""
         self._deliver_all(((partition, event),))
 
     def _deliver_all(self, happened: Iterable[tuple[PartitionId, events.Event]]) -> None:
-        now, begin, replicas = self._clock.now(), self._begin, self._replicas
-        partition = None
+        now, handle, begin = self._clock.now(), self.machine.handle, self._begin
+        partition: PartitionId | None = None
         try:
-            for partition, event in happened:
-                for action in replicas[partition].handle(event, now):
-                    begin[type(action)](partition, action)
+            for happened_to, event in happened:
+                partition = happened_to
+                for asked_by, action in handle(happened_to, event, now):
+                    begin[type(action)](asked_by, action)
         except Exception as exception:  # Rule 3.
-            log.critical("a broken invariant", partition=partition, exc_info=True)
-            self._broke(f"Partition {partition}: a broken invariant, {exception!r}.")
+            self._complain(partition, exception)
+            raise
+        if self.views.activating:
+            self.views.look(self.machine.replicas)
+
+    def _carry_out(self, ask: Callable[..., Asked], *given: object) -> None:
+        """Tells the machine what has happened to the node, and begins the actions that it answers with."""
+        try:
+            for partition, action in ask(*given, self._clock.now()):
+                self._begin[type(action)](partition, action)
+        except Exception as exception:  # Rule 3.
+            self._complain(None, exception)
             raise
 
-    # The rounds.
+    def _complain(self, partition: PartitionId | None, exception: Exception) -> None:
+        log.critical("a broken invariant", partition=partition, exc_info=True)
+        self._broke(f"Partition {partition}: a broken invariant, {exception!r}.")
 
-    async def _append_rounds(self) -> None:
-        while True:
-            await self._to_append.wait()
-            self._to_append.clear()
-            try:
-                if self._saves:
-                    saves, self._saves = self._saves, {}
-                    await self._store.save(None, saves)
-                    for partition in saves:
-                        self.deliver(partition, events.Saved())
-                self._hand_over_queued()
-                if self._appends:
-                    entries, self._appends = self._appends, []
-                    self.rounds += 1
-                    await self._store.append(entries)
-                    last = {partition: entry.sequence for partition, entry in entries}
-                    self._deliver_all((partition, events.Appended(upto)) for partition, upto in last.items())
-            except Broken as failure:
-                self._storage_failed(failure)
+    def view_changed(self, partition: PartitionId, confirmed: VersionedView) -> None:
+        """Takes a view that the coordinator holds."""
+        self._view_told(partition, events.ViewChanged(confirmed))
 
-    def _hand_over_queued(self) -> None:
-        accepted = self._clock.today()
-        left_bytes, left_requests = self._limits.batch_bytes_max, self._limits.batch_requests_max
-        queues, self._queues = self._queues, {}
-        begun: dict[PartitionId, deque[ClientRequest]] = {}
-        writes: list[tuple[PartitionId, events.Event]] = []
-        for partition, queue in queues.items():
-            requests = []
-            while queue and left_bytes > 0 and left_requests > 0:
-                request = queue.popleft()
-                left_bytes -= request.size_bytes
-                left_requests -= 1
-                if not request.reply.done():
-                    requests.append(request)
-                else:
-                    self.admission.leave(1, request.size_bytes)
-            if queue:
-                (begun if requests else self._queues)[partition] = queue
-            if requests:
-                writes.append((partition, events.ClientWrites(requests, accepted)))
+    def _view_told(self, partition: PartitionId, event: events.ViewChanged | events.ViewRefused) -> None:
+        confirmed = event.confirmed if isinstance(event, events.ViewChanged) else event.current
+        self.views.note(partition, confirmed)
+        self.deliver(partition, event)
+
+    def session_changed(self, state: SessionState) -> None:
+        """Takes the state of the session with the coordinator."""
+        log.info("session with the coordinator", state=state.value)
+        self._carry_out(self.machine.session, state is SessionState.CONNECTED)
+
+    def received(self, envelope: Envelope) -> None:
+        """Takes messages of another node."""
+        self._carry_out(self.machine.received, envelope)
+
+    def connected(self, node: NodeId, incarnation: Incarnation) -> None:
+        """Takes that a node can be reached."""
+        self._carry_out(self.machine.connected, node, incarnation)
+
+    def lost(self, node: NodeId, refused: bool) -> None:
+        """Takes that a connection is lost."""
+        log.info("lost a node", node=node, refused=refused)
+        self._carry_out(self.machine.lost, node, refused)
+
+    def leave(self) -> None:
+        """Begins to hand over all that is led here: the node is to stop."""
+        self._carry_out(self.machine.leave)
+
+    def follow(self) -> None:
+        """Has the coordinator tell of the views of all partitions that are held here."""
+        self._coordinator.follow(sorted(self.machine.replicas))
+
+    def _hand_over(self) -> None:
+        writes = self.queues.take(self._clock.today())
+        if not writes:
+            return
+        for partition, event in writes:
+            if partition not in self.machine.replicas:
+                self.queues.refuse(event.requests, _not_here())
         self._deliver_all(writes)
-        # Whoever had a share of this round comes last in the next one: a busy partition holds up no other.
-        self._queues |= begun
-        if self._queues:
-            self._to_append.set()
 
-    async def _apply_rounds(self) -> None:
-        while True:
-            await self._to_apply.wait()
-            self._to_apply.clear()
-            try:
-                entries, self._applies = self._applies, []
-                await self._store.apply(entries)
-                last = {partition: entry.sequence for partition, entry in entries}
-                self._deliver_all((partition, events.Applied(upto)) for partition, upto in last.items())
-                if self._cuts:
-                    cuts, self._cuts = self._cuts, {}
-                    await self._store.cut(cuts)
-            except Broken as failure:
-                self._storage_failed(failure)
+    def _storage_failed(self, failure: Broken) -> None:
+        log.critical("storage failed", reason=failure.message)
+        for partition in list(self.machine.replicas):
+            self.deliver(partition, events.StorageFailed(failure.message))
+
+    # Time.
 
     async def _overdue_rounds(self) -> None:
         while True:
             await asyncio.sleep(_OVERDUE_CHECK_SECONDS)
-            now = self._clock.now()
-            for queue in self._queues.values():
-                for request in queue:
-                    if request.deadline <= now and not request.reply.done():
-                        request.reply.set_exception(
-                            NotDone("deadline_passed", "The deadline passed before the write was begun; try again.", 0)
-                        )
+            self.queues.refuse_overdue(self._clock.now())
 
-    def _storage_failed(self, failure: Broken) -> None:
-        log.critical("storage failed", reason=failure.message)
-        self._appends.clear()
-        self._applies.clear()
-        for partition in self._replicas:
-            self.deliver(partition, events.StorageFailed(failure.message))
+    async def _ticks(self) -> None:
+        while True:
+            self._carry_out(self.machine.tick)
+            if self.views.activating:
+                self.views.look(self.machine.replicas)
+            await asyncio.sleep(self._limits.beat_ms / 1000)
 
     # The actions, each begun and not waited for.
 
-    def _begin_save(self, partition: PartitionId, action: actions.Save) -> None:
-        self._saves[partition] = action.facts
-        self._to_append.set()
+    def _begin_send(self, partition: PartitionId | None, action: actions.Send) -> None:
+        if self.link is not None:
+            self.link.send(action.to, (action.message,), action.bulk)
 
-    def _begin_append(self, partition: PartitionId, action: actions.Append) -> None:
-        self._appends += [(partition, entry) for entry in action.entries]
-        self._to_append.set()
+    def _begin_read_view(self, partition: PartitionId, action: actions.ReadView) -> None:
+        self._proposals.read(partition)
 
-    def _begin_apply(self, partition: PartitionId, action: actions.Apply) -> None:
-        self._applies += [(partition, entry) for entry in action.entries]
-        self._to_apply.set()
+    def _end_snapshot(self, partition: PartitionId, action: actions.EndSnapshot) -> None:
+        self.transfers.end_snapshot(partition, action.transfer)
 
-    def _begin_cut(self, partition: PartitionId, action: actions.Cut) -> None:
-        self._cuts[partition] = action.upto
+    def _adopted(self, partition: PartitionId, recovered: Recovered, action: actions.Adopt) -> None:
+        self._carry_out(self.machine.adopt, partition, recovered, action.confirmed)
+        self.follow()
+
+    def _begin_discard(self, partition: PartitionId, action: actions.Discard) -> None:
+        self.queues.empty(partition, _not_here())
+        alarm = self._alarms.pop(partition, None)
+        if alarm is not None:
+            alarm.cancel()
+        self.transfers.discard(partition)
+        self.follow()
 
     def _begin_fetch(self, partition: PartitionId, action: actions.Fetch) -> None:
         waiting = self._fetches.get(partition)
@@ -248,7 +265,7 @@ class Driver:
                 self._spawn(self._fetch_rounds(partition))
                 return
             records[key] = record
-        self.deliver(partition, events.Fetched(records, {}))
+        self.deliver(partition, events.Fetched(action.epoch, records, {}))
 
     async def _fetch_rounds(self, partition: PartitionId) -> None:
         waiting = self._fetches[partition]
@@ -268,14 +285,10 @@ class Driver:
             reply = request.reply
             if not reply.done():
                 reply.set_result(results)
-        self.admission.leave(len(action.answers), size_bytes)
+        self.queues.admission.leave(len(action.answers), size_bytes)
 
     def _begin_refuse(self, partition: PartitionId, action: actions.Refuse) -> None:
-        for request in action.requests:
-            assert isinstance(request, ClientRequest)
-            self.admission.leave(1, request.size_bytes)
-            if not request.reply.done():
-                request.reply.set_exception(action.error)
+        self.queues.refuse(action.requests, action.error)
 
     def _begin_wake_at(self, partition: PartitionId, action: actions.WakeAt) -> None:
         known = self._alarms.pop(partition, None)
@@ -288,41 +301,17 @@ class Driver:
         self._alarms.pop(partition, None)
         self.deliver(partition, events.Woken())
 
-    def _begin_propose(self, partition: PartitionId, action: actions.ProposeView) -> None:
-        self._spawn(self._propose(partition, action))
-
-    async def _propose(self, partition: PartitionId, action: actions.ProposeView) -> None:
-        try:
-            accepted = await self._coordinator.propose(partition, action.view, action.expected)
-        except (NotDone, OutcomeUnknown) as error:
-            # Its own success is possible too: only reading can tell (R18). Not at once: what failed needs a moment.
-            log.warning("a view change is not settled", partition=partition, reason=error.message)
-            await asyncio.sleep(_VIEW_RETRY_SECONDS)
-            accepted = None
-        if accepted is not None:
-            self.deliver(partition, events.ViewChanged(accepted))
-        else:
-            self.deliver(partition, events.ViewRefused(await self._read_view(partition)))
-
-    async def _read_view(self, partition: PartitionId) -> VersionedView:
-        while True:
-            try:
-                return (await self._coordinator.views())[partition]
-            except (NotDone, OutcomeUnknown) as error:
-                log.warning("a view can't be read; trying again", partition=partition, reason=error.message)
-                await asyncio.sleep(_VIEW_RETRY_SECONDS)
-
     def _begin_step_down(self, partition: PartitionId, action: actions.StepDown) -> None:
         log.warning("stepped down as primary", partition=partition, reason=action.reason)
 
-    def _refuse_queued(self, partition: PartitionId, error: CoreCacheError) -> None:
-        requests = list(self._queues.pop(partition, ()))
-        self._begin_refuse(partition, actions.Refuse(requests, error))
+    def _begin_halt(self, partition: PartitionId, action: actions.Halt) -> None:
+        log.critical("a replica has halted", partition=partition, broken=action.broken)
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -332,3 +321,7 @@ class Driver:
 
 def _stopping() -> NotDone:
     return NotDone("stopping", "The node is stopping; try another, or later.")
+
+
+def _not_here() -> NotDone:
+    return NotDone("no_primary", "This node no longer holds the partition; another does. Try again.", 0)

@@ -24,7 +24,7 @@ async def fetch(store: Store, partition: PartitionId, wanted: Fetch, values_byte
 
     The values are `values_bytes_max` together at the most; those beyond are refused as `answer_too_large`.
     """
-    fetched = Fetched({}, {})
+    fetched = Fetched(wanted.epoch, {}, {})
     left_bytes = values_bytes_max
     for first in range(0, len(wanted.keys), _KEYS_MAX):
         keys = wanted.keys[first : first + _KEYS_MAX]

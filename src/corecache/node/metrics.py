@@ -42,11 +42,13 @@ class NodeCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics as they are now; the tree's as of a few seconds ago."""
-        admission = self._driver.admission
+        admission = self._driver.queues.admission
         yield GaugeMetricFamily("corecache_ready", "1 if every partition is served.", float(not self._node.unready()))
         yield GaugeMetricFamily("corecache_uncommitted_requests", "Writes waiting or under way.", admission.requests)
         yield GaugeMetricFamily("corecache_uncommitted_bytes", "Their keys and values.", admission.size_bytes)
-        yield CounterMetricFamily("corecache_append_rounds", "Group commits: one fsync each.", self._driver.rounds)
+        yield CounterMetricFamily(
+            "corecache_append_rounds", "Group commits: one fsync each.", self._driver.rounds.count
+        )
         yield from self._partitions()
         if self._storage is not None:
             yield from _tree(self._storage)

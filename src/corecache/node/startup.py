@@ -3,72 +3,72 @@
 In order, and the order is the point:
 
 1. The disk must know of as many starts as the coordinator: one that knows of fewer is an old copy of itself, and is
-   refused with nothing written. Its facts must be this configuration's: cluster, number of partitions, node id.
-2. The incarnation grows and is durable before anything is said under it (R14). Partitions that the disk has never held
-   get a replica with a new id: a stranger to every view there is.
-3. The coordinator is told.
-4. The cluster is created if there is none: every view names its first primary alone.
-5. Each replica is brought its view. What follows, up to serving, is the replica's own affair.
+   refused with nothing written. Its facts must be this configuration's: cluster, number of partitions, node id. A disk
+   that is empty is a new node, or an old one that has lost everything: it goes on counting where the coordinator is.
+2. The incarnation grows and is durable before anything is said under it (R14), and so is the longest lease that will be
+   granted (R8). A replica whose snapshot was interrupted is emptied, under a new id (R12).
+3. The coordinator is told. Only then may anything be granted or acknowledged: the machine is made after it.
+4. The cluster is created if there is none: every view names its first primary, this node, alone.
+5. Each replica is brought its view. What follows, up to serving, is the replicas' own affair.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 
 from corecache.config import Config
 from corecache.errors import Broken, CallerFault, NotDone
 from corecache.identity import Epoch, Incarnation, Lineage, Member, Milliseconds, NodeId, PartitionId, ReplicaId
+from corecache.placement.partition_map import ClusterFacts, NodeEntry
 from corecache.placement.view import VersionedView, View
 from corecache.ports import Clock, Coordinator, Store
-from corecache.replication.events import ViewChanged
+from corecache.replication.machine import Machine
 from corecache.replication.recovered import NOTHING_APPLIED, NodeFacts, Recovered, ReplicaFacts
-from corecache.replication.replica import Replica
 
 NO_EPOCH = Epoch(0)
+FIRST_LINEAGE = Lineage(1)
 
 
 async def restore(
     config: Config, store: Store, coordinator: Coordinator, clock: Clock, draw_id: Callable[[], str]
-) -> tuple[NodeFacts, dict[PartitionId, Replica]]:
-    """Returns the node's facts, under a new incarnation that is durable, and its replicas as the disk has them.
+) -> tuple[NodeFacts, dict[PartitionId, Recovered], Milliseconds]:
+    """Returns the node's facts, under a new incarnation that is durable, its replicas, and when all its grants end.
 
     `draw_id` gives a random name. Raises: CallerFault if the disk belongs to another configuration; Broken if it is an
     old copy; NotDone.
     """
     known, recovered = store.recovered()
-    if known is not None:
+    name = NodeId(config.node.id or f"node-{draw_id()[:8]}") if known is None else known.node
+    started = known.incarnation if known is not None else Incarnation(0)
+    highest = await coordinator.register(NodeEntry(name, started))
+    if known is not None and highest > started:
         # Before anything is saved: a start that counted itself would bring an old copy level with what it has missed.
-        _refuse_old_copy(known, await coordinator.register(known.node, known.incarnation, {}))
-    facts = _next_facts(config, known, draw_id)
+        raise _old_copy(known, highest)
+    lease_ms = Milliseconds(config.replication.lease_ms)
+    facts = _next_facts(config, known, name, Incarnation(highest + 1), lease_ms)
     replicas = dict(recovered)
-    strangers: dict[PartitionId, ReplicaFacts] = {}
-    for number in range(facts.partitions):
-        partition = PartitionId(number)
-        if partition not in replicas:
-            strangers[partition] = ReplicaFacts(ReplicaId(draw_id()), NO_EPOCH)
-            replicas[partition] = Recovered(strangers[partition], NOTHING_APPLIED, ())
-    await store.save(facts, strangers)
+    await store.save(facts, {})
+    for partition, each in recovered.items():
+        if each.facts.installing:
+            emptied = ReplicaFacts(ReplicaId(draw_id()), each.facts.epoch, each.facts.lineage)
+            await store.begin_install(partition, emptied)
+            replicas[partition] = Recovered(emptied, NOTHING_APPLIED, ())
     # A lease may have been granted by the process before this one, up to the moment of this start (R10, step 3).
-    grants_end = Milliseconds(clock.now() + facts.largest_grant_ms) if facts.largest_grant_ms else Milliseconds(0)
-    return facts, {
-        partition: Replica(
-            partition,
-            facts.node,
-            facts.incarnation,
-            replicas[partition],
-            grants_end,
-            config.replication.log_retention_bytes // facts.partitions,
-        )
-        for partition in sorted(replicas)
-    }
+    granted_ms = known.largest_grant_ms if known is not None else 0
+    alone = not config.coordination.zookeeper
+    grants_end = Milliseconds(0) if alone or not granted_ms else Milliseconds(clock.now() + granted_ms)
+    return facts, replicas, grants_end
 
 
-def _next_facts(config: Config, known: NodeFacts | None, draw_id: Callable[[], str]) -> NodeFacts:
+def _next_facts(
+    config: Config, known: NodeFacts | None, name: NodeId, incarnation: Incarnation, lease_ms: Milliseconds
+) -> NodeFacts:
     cluster, node = config.cluster, config.node
+    if not config.coordination.zookeeper:
+        lease_ms = Milliseconds(0)
     if known is None:
-        name = NodeId(node.id or f"node-{draw_id()[:8]}")
-        return NodeFacts(cluster.name, cluster.partitions, name, Incarnation(1), Milliseconds(0))
+        return NodeFacts(cluster.name, cluster.partitions, name, incarnation, lease_ms)
     for setting, wanted, found in (
         ("cluster.name", cluster.name, known.cluster),
         ("cluster.partitions", cluster.partitions, known.partitions),
@@ -80,62 +80,98 @@ def _next_facts(config: Config, known: NodeFacts | None, draw_id: Callable[[], s
                 f"{node.data_dir} was made with {setting} = {found!r}, and the configuration says {wanted!r}: "
                 "set it back, or choose another node.data_dir.",
             )
-    return msgspec.structs.replace(known, incarnation=Incarnation(known.incarnation + 1))
+    largest = max(lease_ms, known.largest_grant_ms)
+    return msgspec.structs.replace(known, incarnation=incarnation, largest_grant_ms=Milliseconds(largest))
 
 
-async def join(
+async def create_if_missing(
+    config: Config,
     facts: NodeFacts,
-    replicas: Mapping[PartitionId, Replica],
+    replicas: dict[PartitionId, Recovered],
+    store: Store,
     coordinator: Coordinator,
-    addresses: Mapping[str, str],
-    deliver: Callable[[PartitionId, ViewChanged], None],
+    draw_id: Callable[[], str],
 ) -> None:
-    """Announces the node, creates the cluster if there is none, and brings each replica its view.
+    """Creates the cluster if there is none, with all partitions here; adds the empty replicas that it takes.
 
-    Raises: Broken if the directory is an old copy or its parts do not belong together; CallerFault; NotDone.
+    Raises: CallerFault if it exists with other facts; NotDone; Broken.
     """
-    _refuse_old_copy(facts, await coordinator.register(facts.node, facts.incarnation, addresses))
-    await coordinator.create(facts.cluster, facts.partitions, _first_views(facts, replicas))
-    views = await coordinator.views()
-    for partition, replica in replicas.items():
-        _check_known(replica, views[partition])
-    coordinator.watch(lambda partition, confirmed: deliver(partition, ViewChanged(confirmed)))
-    for partition, confirmed in views.items():
-        deliver(partition, ViewChanged(confirmed))
-
-
-def _refuse_old_copy(facts: NodeFacts, highest: Incarnation) -> None:
-    if highest > facts.incarnation:
-        raise Broken(
-            "data_dir_outdated",
-            f"Node {facts.node} has been started {highest} times and this database knows of {facts.incarnation}: "
-            "it is an old copy. Use the newest one; an old copy can't be trusted beside it.",
+    wanted = ClusterFacts(facts.cluster, facts.partitions, config.cluster.replication_factor)
+    found = await coordinator.facts()
+    if found is not None and (found.name, found.partitions) == (wanted.name, wanted.partitions):
+        return
+    if found is not None:
+        raise CallerFault(
+            "other_cluster",
+            f"the cluster is {found.name!r} with {found.partitions} partitions, and the configuration says "
+            f"{wanted.name!r} with {wanted.partitions}: set cluster.name and cluster.partitions to what it is.",
         )
+    fresh: dict[PartitionId, ReplicaFacts] = {}
+    for number in range(facts.partitions):
+        partition = PartitionId(number)
+        if partition not in replicas:
+            fresh[partition] = ReplicaFacts(ReplicaId(draw_id()), NO_EPOCH, FIRST_LINEAGE)
+            replicas[partition] = Recovered(fresh[partition], NOTHING_APPLIED, ())
+    await store.save(None, fresh)
+    await coordinator.create(wanted, _first_views(facts, replicas))
 
 
-def _first_views(facts: NodeFacts, replicas: Mapping[PartitionId, Replica]) -> dict[PartitionId, View]:
+def _first_views(facts: NodeFacts, replicas: dict[PartitionId, Recovered]) -> dict[PartitionId, View]:
     views = {}
-    for partition, replica in replicas.items():
-        member = Member(facts.node, replica.facts.replica)
+    for partition in sorted(replicas):
+        replica = replicas[partition].facts
+        member = Member(facts.node, replica.replica)
         # Above any epoch that the disk has accepted, for the case that only the coordinator's memory was lost.
-        epoch = Epoch(replica.facts.epoch + 1)
-        views[partition] = View(Lineage(1), epoch, member, facts.incarnation, (member,), (facts.node,), 1)
+        epoch = Epoch(replica.epoch + 1)
+        views[partition] = View(replica.lineage, epoch, member, facts.incarnation, (member,), (facts.node,), 1)
     return views
 
 
-def _check_known(replica: Replica, confirmed: VersionedView) -> None:
+async def announce(facts: NodeFacts, coordinator: Coordinator, entry: NodeEntry) -> None:
+    """Lists the node as alive. Raises: Broken if a later start of it is known; NotDone."""
+    highest = await coordinator.register(entry)
+    if highest > facts.incarnation:
+        raise _old_copy(facts, highest)
+
+
+async def bring_views(
+    machine: Machine, coordinator: Coordinator, changed: Callable[[PartitionId, VersionedView], None], alone: bool
+) -> None:
+    """Brings the node all views, and from now on those that change of the partitions that it holds.
+
+    Raises: Broken if the parts of the directory of a node that is alone do not belong together; NotDone.
+    """
+    views = await coordinator.views()
+    if alone:
+        for partition, replica in machine.replicas.items():
+            _check_known(partition, replica.member, views[partition])
+    coordinator.watch(changed)
+    coordinator.follow(sorted(machine.replicas))
+    for partition, confirmed in views.items():
+        changed(partition, confirmed)
+
+
+def _check_known(partition: PartitionId, member: Member, confirmed: VersionedView) -> None:
     view = confirmed.view
-    if replica.member not in view.in_sync:
+    if member not in view.in_sync:
         raise Broken(
             "data_dir_incomplete",
-            f"Partition {replica.partition} belongs to {view.primary.node} (replica {view.primary.replica}), and this "
-            f"directory holds replica {replica.member.replica} of {replica.member.node}: the database and the "
-            "coordinator's file are not of one origin. Restore both from the same copy.",
+            f"Partition {partition} belongs to {view.primary.node} (replica {view.primary.replica}), and this "
+            f"directory holds replica {member.replica} of {member.node}: the database and the coordinator's file are "
+            "not of one origin. Restore both from the same copy.",
         )
 
 
+def _old_copy(facts: NodeFacts, highest: Incarnation) -> Broken:
+    return Broken(
+        "data_dir_outdated",
+        f"Node {facts.node} has been started {highest} times and this database knows of {facts.incarnation}: "
+        "it is an old copy. Use the newest one; an old copy can't be trusted beside it.",
+    )
+
+
 async def until_ready(unready: Callable[[], str | None], broken: "asyncio.Future[str]", timeout_ms: int) -> None:
-    """Waits until a node serves all its partitions.
+    """Waits until a node is ready to serve.
 
     Raises: Broken if `broken` is set meanwhile; NotDone with the reason why not, after `timeout_ms`.
     """

@@ -35,5 +35,6 @@ async def _sweep_step(node: Node, store: Store, clock: Clock, keys_max: int) -> 
     if node.unready() is not None:
         return False
     found = await store.expired(clock.today(), keys_max)
-    await node.expire([key for _, key, _ in found], Milliseconds(clock.now() + _STEP_TIMEOUT_MS))
-    return len(found) == keys_max
+    deadline = Milliseconds(clock.now() + _STEP_TIMEOUT_MS)
+    removed = await node.sweep([(partition, key) for partition, key, _ in found], deadline)
+    return removed == keys_max

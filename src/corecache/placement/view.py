@@ -17,8 +17,8 @@ class View(msgspec.Struct, frozen=True):
     """Who holds a partition.
 
     `primary` leads under `incarnation`, in `epoch`. `in_sync` are the members that hold every committed entry;
-    `replicas` is the placement wanted; `min_in_sync` (1 or more) is how many members must hold an entry before its
-    write is a success.
+    `replicas` is the placement wanted, the node that should be primary first; `min_in_sync` (1 or more) is how many
+    members must hold an entry before its write is a success.
     """
 
     lineage: Lineage

@@ -9,9 +9,9 @@ from corecache.replication.replica import Replica
 def check(replica: Replica) -> None:
     """Raises AssertionError with the broken invariant, if one is broken."""
     log = replica.log
-    assert log.applied <= log.commit <= log.durable <= log.last, (
-        f"applied {log.applied}, commit {log.commit}, durable {log.durable}, last {log.last} are out of order"
-    )
+    numbers = f"cut {log.cut}, applied {log.applied}, commit {log.commit}, durable {log.durable}, last {log.last}"
+    assert log.cut <= log.applied <= log.commit <= log.last, f"out of order: {numbers}"
+    assert log.durable <= log.last, f"out of order: {numbers}"
     expected = range(log.applied + 1, log.last + 1)
     assert [entry.sequence for entry in log.window] == list(expected), "the window has a hole"
     epochs = [entry.epoch for entry in log.window]
@@ -20,6 +20,8 @@ def check(replica: Replica) -> None:
     if replica.primary is not None:
         assert replica.confirmed is not None
         view = replica.confirmed.view
+        assert log.commit <= log.durable, "a primary has committed what its own disk does not have"
+        assert replica.state.durable_epoch == replica.facts.epoch, "a primary leads in an epoch that its disk lacks"
         assert view.primary == replica.member, "a primary that its view does not name"
         assert view.incarnation == replica.incarnation, "a primary of another incarnation"
         assert replica.failed is None, "a primary with a failed disk"

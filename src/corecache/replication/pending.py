@@ -20,7 +20,7 @@ from collections.abc import Sequence as Many
 
 import msgspec
 
-from corecache.identity import Milliseconds, Sequence, Timestamp, Version
+from corecache.identity import Epoch, Milliseconds, Sequence, Timestamp, Version
 from corecache.operations import (
     NEVER,
     Absent,
@@ -118,7 +118,7 @@ class Pending:
         for operation in request.operations:
             self._touched[operation.key] = self._touched.get(operation.key, 0) + 1
 
-    def park(self, requests: list[Request]) -> Fetch:
+    def park(self, epoch: Epoch, requests: list[Request]) -> Fetch:
         """Parks the requests that `take` held as one group; returns what must be fetched for it."""
         operations = [operation for request in requests for operation in request.operations]
         needed = {operation.key: None for operation in operations if _needs_record(operation)}
@@ -126,7 +126,7 @@ class Pending:
         self._groups.append(group)
         for key in group.keys:
             self._fetching[key] = self._fetching.get(key, 0) + 1
-        return Fetch(group.keys, {operation.key for operation in operations if type(operation) is Read})
+        return Fetch(epoch, group.keys, {operation.key for operation in operations if type(operation) is Read})
 
     def unpark(self) -> Group:
         """Takes the oldest parked group out, to be resolved now. Requires: there is one. Follow with `release`."""

@@ -8,25 +8,31 @@ Invariants:
 
 1. `_waiting` is in the order of sequences, and holds every request that was appended, or leans on what was, and is
    neither answered nor refused.
-2. Nothing is answered before the entry that it wrote or leans on is applied.
+2. Nothing is answered before the entry that it wrote or leans on is applied; nothing that wrote nothing is answered
+   unless a read could be (R7).
 3. Before activation no client's request is appended, and no read is served.
 
-The law for every role (views, epochs, failures) is in `replica.py`.
+What is sent to the backups is in `backups.py`, who they are in `membership.py`, the law for every role (views, epochs,
+failures) in `replica.py`.
 """
 
 from collections import defaultdict, deque
+from collections.abc import Sequence as Many
 
 import msgspec
 
-from corecache.errors import NotDone, OutcomeUnknown
-from corecache.identity import Epoch, Member, Milliseconds, Sequence, Timestamp, Version
-from corecache.operations import Resolved, Result
-from corecache.placement.view import View
-from corecache.replication.actions import Action, Answer, Append, Apply, Cut, Refuse, WakeAt
-from corecache.replication.events import Appended, Applied, ClientWrites, Fetched, Request
-from corecache.replication.log import Entry, Log
+from corecache.errors import CoreCacheError, NotDone, OutcomeUnknown
+from corecache.identity import Epoch, Member, Milliseconds, NodeId, Sequence, Timestamp
+from corecache.operations import ConditionFailed, Deleted, Resolved, Result, Written
+from corecache.replication.actions import Action, Answer, Append, Refuse, WakeAt
+from corecache.replication.backups import Backups
+from corecache.replication.events import Applied, ClientWrites, Fetched, Request
+from corecache.replication.log import Entry
+from corecache.replication.membership import Membership
+from corecache.replication.messages import Claim, Partitional, Released, Replicated
 from corecache.replication.pending import Pending
-from corecache.replication.progress import Progress
+from corecache.replication.state import State
+from corecache.replication.transfer import Throttle
 
 Told = tuple[Request, list[Result]]
 
@@ -44,76 +50,108 @@ class Primary:
 
     __slots__ = (
         "_alarm",
-        "_applying",
-        "_barrier",
         "_date",
-        "_epoch",
-        "_log",
-        "_log_retention_bytes",
-        "_member",
+        "_held",
+        "_minima",
         "_pending",
-        "_progress",
-        "_uncut_bytes",
+        "_state",
         "_waiting",
         "activated",
-        "view",
+        "backups",
+        "epoch",
+        "membership",
     )
 
-    def __init__(self, member: Member, view: View, log: Log, version: Version, log_retention_bytes: int) -> None:
-        """Takes over `log`, whose window may hold entries of earlier epochs. `version`: the highest in the store."""
-        self.view = view
+    def __init__(self, state: State, throttle: Throttle, now: Milliseconds) -> None:
+        """Takes over the log, which may hold entries of earlier epochs. Requires: the view names this replica."""
+        assert state.confirmed is not None
+        self.epoch: Epoch = state.confirmed.view.epoch
         self.activated = False
-        self._member = member
-        self._epoch: Epoch = view.epoch
-        self._log = log
-        self._progress = Progress(view.in_sync)
-        self._pending = Pending(version)
-        for entry in log.window:
+        self.backups = Backups(state, throttle, state.confirmed.view, now)
+        self.membership = Membership(state, self.backups, lambda: not self._pending.parked())
+        self._state = state
+        self._pending = Pending(state.log.version)
+        for entry in state.log.window:
             self._pending.replay(entry)
-        self._barrier: Sequence | None = None
-        self._applying = log.applied
         self._waiting: deque[Waiting] = deque()
+        self._held: list[Request] = []
+        self._minima: list[tuple[Sequence, int]] = []
         self._alarm: Milliseconds | None = None
         self._date = Timestamp(0)
-        self._uncut_bytes = 0
-        self._log_retention_bytes = log_retention_bytes
 
     @property
     def begun(self) -> bool:
         """Says whether the barrier was appended."""
-        return self._barrier is not None
+        return self.backups.barrier is not None
 
-    def begin(self) -> list[Action]:
+    def begin(self, now: Milliseconds) -> list[Action]:
         """Appends the barrier (R10, step 4): when it is applied, so is all before it, and the primary is activated."""
-        assert self._barrier is None
-        self._barrier = Sequence(self._log.last + 1)
-        return [self._append([])]
+        assert not self.begun
+        self.backups.barrier = Sequence(self._state.log.last + 1)
+        return [*self._append([]), *self.backups.replicate(now)]
+
+    def holds_leases(self, now: Milliseconds) -> bool:
+        """Says whether every other member of the required set has granted a lease that has not run out (R7)."""
+        state = self._state
+        for member in self.backups.required:
+            if not state.peers[member.node].covers(state.partition, self.epoch, member, now):
+                return False
+        return True
+
+    def may_answer(self, now: Milliseconds) -> bool:
+        """Says whether a linearizable read may be answered now (R7)."""
+        return self.activated and self.holds_leases(now)
+
+    def claim_to(self, node: NodeId, now: Milliseconds) -> Claim | None:
+        """Returns the claim that a beat to a node is to carry (R8), None for a node that has no part in this."""
+        progress, confirmed = self.backups.progress.get(node), self._state.confirmed
+        if progress is None or confirmed is None:
+            return None
+        stuck = self.membership.stuck(now)
+        return Claim(self._state.partition, self.epoch, confirmed.version, progress.member.replica, stuck)
+
+    def on_message(self, sender: Member, message: Partitional, now: Milliseconds) -> list[Action]:
+        """Takes a message of another replica, sent in this epoch."""
+        if isinstance(message, Replicated):
+            news, actions = self.backups.on_replicated(message, sender, now)
+            return actions + self._on_acknowledged(now) if news else actions
+        return self.backups.on_message(message, sender, now) + self.membership.decide(now)
+
+    # Writes.
 
     def on_client_writes(self, event: ClientWrites, now: Milliseconds) -> list[Action]:
-        """Appends what can be resolved at once, as one entry; parks the rest."""
+        """Appends what can be resolved at once, as one entry; parks the rest. During a hand-over all is held (R13)."""
         if not self.activated:
             return [Refuse(event.requests, NotDone("no_primary", "The primary is not ready yet; try again.", 100))]
-        if len(self.view.in_sync) < self.view.min_in_sync:
-            return [Refuse(event.requests, self._too_few_copies())]
         self._date = event.accepted
+        if self.membership.hands_over_to is not None:
+            self._held += event.requests
+            return self._wake_for(min(request.deadline for request in event.requests))
+        refusal = self.membership.refusal()
+        if refusal is not None:
+            return [Refuse(event.requests, refusal)]
+        return self._take(event.requests, now)
+
+    def _take(self, requests: Many[Request], now: Milliseconds) -> list[Action]:
         actions: list[Action] = []
-        requests = event.requests
         late = [request for request in requests if request.deadline <= now]
         if late:
             actions.append(Refuse(late, _too_late()))
             requests = [request for request in requests if request.deadline > now]
-        sequence = Sequence(self._log.last + 1)
+        sequence = Sequence(self._state.log.last + 1)
         resolved: list[Resolved] = []
         told: dict[Sequence, list[Told]] = defaultdict(list)
         parked = self._pending.take(requests, sequence, self._date, resolved, told)
-        actions += self._append_resolved(resolved, told)
+        actions += self._append_resolved(resolved, told, now)
         if parked:
-            actions.append(self._pending.park(parked))
+            actions.append(self._pending.park(self.epoch, parked))
             actions += self._wake_for(min(request.deadline for request in parked))
         return actions
 
     def on_fetched(self, event: Fetched, now: Milliseconds) -> list[Action]:
         """Resolves the oldest parked group; refuses those of its requests that need what the disk can't give."""
+        if event.epoch != self.epoch:
+            return []
         group = self._pending.unpark()
         actions: list[Action] = []
         late, ready = [], []
@@ -127,43 +165,138 @@ class Primary:
                 ready.append(request)
         if late:
             actions.append(Refuse(late, _too_late()))
-        sequence = Sequence(self._log.last + 1)
+        refusal = self.membership.refusal()
+        if refusal is not None and ready:
+            actions.append(Refuse(ready, refusal))
+            ready = []
+        sequence = Sequence(self._state.log.last + 1)
         resolved: list[Resolved] = []
         told: dict[Sequence, list[Told]] = defaultdict(list)
         for request in ready:
             results, leans_on = self._pending.resolve(request, event.records, sequence, self._date, resolved)
             told[leans_on].append((request, results))
-        actions += self._append_resolved(resolved, told)
-        self._pending.release(group, self._log.applied)
+        actions += self._append_resolved(resolved, told, now)
+        self._pending.release(group, self._state.log.applied)
         return actions
 
-    def on_appended(self, event: Appended) -> list[Action]:
-        """Counts this disk's acknowledgement, and begins to apply what is now committed (R3, R4, R6)."""
-        self._log.durable = max(self._log.durable, event.upto)
-        self._progress.acknowledge(self._member, event.upto)
-        committed = self._progress.committed()
-        if committed <= self._log.commit:
+    def _append_resolved(
+        self, resolved: list[Resolved], told: dict[Sequence, list[Told]], now: Milliseconds
+    ) -> list[Action]:
+        actions: list[Action] = []
+        if resolved:
+            actions = [*self._append(resolved), *self.backups.replicate(now)]
+        for upto in sorted(told) if len(told) > 1 else told:
+            answers = told[upto]
+            if answers and upto <= self._state.log.applied:
+                actions += self._answer(answers, now)
+            elif answers:
+                actions += self._wait(upto, answers)
+        return actions
+
+    def _append(self, resolved: list[Resolved]) -> list[Action]:
+        log = self._state.log
+        entry = Entry(self.epoch, Sequence(log.last + 1), tuple(resolved))
+        log.append(entry)
+        return [Append([entry], log.generation)]
+
+    # From the log to the answer.
+
+    def on_appended(self, now: Milliseconds) -> list[Action]:
+        """Counts this disk's acknowledgement (R3), and applies what is committed by it."""
+        return self._advance(now)
+
+    def _on_acknowledged(self, now: Milliseconds) -> list[Action]:
+        """Applies what is committed by a backup's acknowledgement; looks whether that one may join or take over now."""
+        actions = self._advance(now)
+        joins = self.membership.hands_over_to is not None or len(self.backups.progress) + 1 > len(
+            self.membership.view.in_sync
+        )
+        return actions + self.membership.decide(now) if joins else actions
+
+    def _advance(self, now: Milliseconds) -> list[Action]:
+        """Moves the commit point to where the required set is (R4)."""
+        log = self._state.log
+        committed = self.backups.committed(log.durable)
+        if committed <= log.commit:
             return []
-        self._log.commit = committed
-        entries = self._log.between(self._applying, committed)
-        self._applying = committed
-        return [Apply(entries)]
+        log.commit = committed
+        return self._state.begin_apply()
 
     def on_applied(self, event: Applied, now: Milliseconds) -> list[Action]:
         """Answers all that waited for these entries; activates, if the barrier is among them."""
-        self._pending.note_applied(self._log.between(self._log.applied, event.upto), event.upto)
-        self._log.note_applied(event.upto)
-        activates = not self.activated and self._barrier is not None and event.upto >= self._barrier
-        self.activated = self.activated or activates
+        entries, actions = self._state.note_applied(event.upto, now)
+        self._pending.note_applied(entries, event.upto)
+        barrier = self.backups.barrier
+        if not self.activated and barrier is not None and event.upto >= barrier:
+            actions += self._activate()
         answers: list[Told] = []
         while self._waiting and self._waiting[0].upto <= event.upto:
-            answers += self._waiting.popleft().answers
-        actions: list[Action] = [Answer(answers)] if answers else []
-        # Nobody else holds a replica that might still need these entries (R15).
-        if (activates or self._uncut_bytes > self._log_retention_bytes) and len(self.view.replicas) == 1:
-            self._uncut_bytes = 0
-            actions.append(Cut(event.upto))
+            waiting = self._waiting.popleft()
+            if self._has_enough_copies(waiting.upto):
+                answers += waiting.answers
+            else:
+                actions.append(Refuse([request for request, _ in waiting.answers], _too_few_at_the_end()))
+        while self._minima and self._minima[0][0] <= event.upto:
+            del self._minima[0]
+        return self._answer(answers, now) + actions if answers else actions
+
+    def _activate(self) -> list[Action]:
+        self.activated = True
+        self.membership.activated = True
+        # Each start appends a barrier; nobody else could need what is left of the lives before.
+        return self._state.cut(self._state.log.applied) if self._state.alone else []
+
+    def _has_enough_copies(self, upto: Sequence) -> bool:
+        """Says whether as many are in sync as were ever wanted since an entry was appended (R5)."""
+        view = self.membership.view
+        wanted = max([least for until, least in self._minima if until >= upto], default=0)
+        return len(view.in_sync) >= max(wanted, view.min_in_sync)
+
+    def note_minimum(self, least: int) -> None:
+        """Notes the `min_in_sync` of a view that was confirmed until now: what is in the log must satisfy it (R5)."""
+        if self._state.log.last > self._state.log.applied:
+            self._minima.append((self._state.log.last, least))
+
+    def _answer(self, answers: list[Told], now: Milliseconds) -> list[Action]:
+        """Tells results; those that tell of state without having written pass the checks of a read (R7, R16)."""
+        if self.may_answer(now):
+            return [Answer(answers)]
+        wrote = [told for told in answers if _wrote(told[1])]
+        read = [request for request, results in answers if not _wrote(results)]
+        actions: list[Action] = [Answer(wrote)] if wrote else []
+        if read:
+            error = NotDone(
+                "no_lease", "The primary can't tell whether it still is; nothing was written; try again.", 50
+            )
+            actions.append(Refuse(read, error))
         return actions
+
+    def _wait(self, upto: Sequence, answers: list[Told]) -> list[Action]:
+        waiting = Waiting(upto, answers, min([request.deadline for request, _ in answers]))
+        index = len(self._waiting)
+        while index and self._waiting[index - 1].upto > upto:
+            index -= 1
+        self._waiting.insert(index, waiting)
+        return self._wake_for(waiting.deadline)
+
+    # Time.
+
+    def on_tick(self, now: Milliseconds) -> list[Action]:
+        """Looks after the backups, the view, and a hand-over that takes too long."""
+        actions = self.backups.on_tick(now)
+        if self.membership.overdue(now):
+            self.membership.give_up_handing_over(now)
+        actions += self.membership.decide(now)
+        actions += self._advance(now)
+        if self._held and self.membership.hands_over_to is None:
+            held, self._held = self._held, []
+            refusal = self.membership.refusal()
+            actions += self._take(held, now) if refusal is None else [Refuse(held, refusal)]
+        return actions
+
+    def on_view(self, now: Milliseconds) -> list[Action]:
+        """Goes on under a newer view of this epoch: less may be required, or something else be due."""
+        return [*self._advance(now), *self.membership.decide(now)]
 
     def on_woken(self, now: Milliseconds) -> list[Action]:
         """Ends what has passed its deadline: what is in the log as unknown (R5), what is not as not done."""
@@ -180,49 +313,37 @@ class Primary:
                 "deadline_passed", "The deadline passed after the write was put into the log: it may yet be done."
             )
             actions.append(Refuse(overdue, error))
-        parked = self._pending.take_overdue(now)
-        if parked:
-            actions.append(Refuse(parked, _too_late()))
+        late = self._pending.take_overdue(now) + [request for request in self._held if request.deadline <= now]
+        if late:
+            self._held = [request for request in self._held if request.deadline > now]
+            actions.append(Refuse(late, _too_late()))
         deadlines = [waiting.deadline for waiting in self._waiting]
-        deadlines += [request.deadline for request in self._pending.parked()]
+        deadlines += [request.deadline for request in (*self._pending.parked(), *self._held)]
         return actions + self._wake_for(min(deadlines, default=_NO_DEADLINE))
+
+    def released(self) -> list[Action]:
+        """Tells the new primary that nothing is served here any more, if it was handed over to (R13).
+
+        Requires: called when the role ends, in the step that ends it.
+        """
+        target = self.membership.handed_over_to() if self.activated else None
+        if target is None or self._state.confirmed is None:
+            return []
+        return self._state.send(Released, target, self._state.confirmed.version)
 
     def step_down(self, reason: str) -> list[Action]:
         """Ends everything under way: what was appended as unknown, what was not as not done (R2)."""
         self.activated = False
-        actions: list[Action] = []
+        actions: list[Action] = self.backups.end()
         appended = [request for waiting in self._waiting for request, _ in waiting.answers]
         self._waiting.clear()
         if appended:
             actions.append(Refuse(appended, OutcomeUnknown("stepped_down", f"{reason} The write may have been done.")))
-        parked = self._pending.abandon()
-        if parked:
-            actions.append(Refuse(parked, NotDone("stepped_down", reason)))
+        waiting = self._pending.abandon() + self._held
+        self._held = []
+        if waiting:
+            actions.append(Refuse(waiting, NotDone("stepped_down", reason, 0)))
         return actions
-
-    def _append_resolved(self, resolved: list[Resolved], told: dict[Sequence, list[Told]]) -> list[Action]:
-        actions: list[Action] = [self._append(resolved)] if resolved else []
-        for upto in sorted(told) if len(told) > 1 else told:
-            answers = told[upto]
-            if answers and upto <= self._log.applied:
-                actions.append(Answer(answers))
-            elif answers:
-                self._uncut_bytes += sum([request.size_bytes for request, _ in answers])
-                actions += self._wait(upto, answers)
-        return actions
-
-    def _append(self, resolved: list[Resolved]) -> Append:
-        entry = Entry(self._epoch, Sequence(self._log.last + 1), tuple(resolved))
-        self._log.append(entry)
-        return Append([entry])
-
-    def _wait(self, upto: Sequence, answers: list[Told]) -> list[Action]:
-        waiting = Waiting(upto, answers, min([request.deadline for request, _ in answers]))
-        index = len(self._waiting)
-        while index and self._waiting[index - 1].upto > upto:
-            index -= 1
-        self._waiting.insert(index, waiting)
-        return self._wake_for(waiting.deadline)
 
     def _wake_for(self, deadline: Milliseconds) -> list[Action]:
         if deadline == _NO_DEADLINE or (self._alarm is not None and self._alarm <= deadline):
@@ -230,13 +351,23 @@ class Primary:
         self._alarm = deadline
         return [WakeAt(deadline)]
 
-    def _too_few_copies(self) -> NotDone:
-        counts = f"{len(self.view.in_sync)} of the {self.view.min_in_sync} replicas needed are in sync"
-        return NotDone("too_few_copies", f"The partition takes no writes: {counts}; try again.")
-
 
 _NO_DEADLINE = Milliseconds(1 << 62)
 
 
+def _wrote(results: list[Result]) -> bool:
+    """Says whether a request with these results has changed something."""
+    return any(type(result) is Written or type(result) is Deleted for result in results) and not any(
+        type(result) is ConditionFailed for result in results
+    )
+
+
 def _too_late() -> NotDone:
     return NotDone("deadline_passed", "The deadline passed before the write was begun; try again.", 0)
+
+
+def _too_few_at_the_end() -> CoreCacheError:
+    return OutcomeUnknown(
+        "too_few_copies",
+        "Fewer replicas than needed hold the write by now: it may be lost if they are; look, or repeat.",
+    )

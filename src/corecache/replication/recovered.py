@@ -5,7 +5,7 @@ Facts are what the protocol promises never to forget; they are saved before anyt
 
 import msgspec
 
-from corecache.identity import Epoch, Incarnation, Milliseconds, NodeId, ReplicaId, Sequence, Version
+from corecache.identity import Epoch, Incarnation, Lineage, Milliseconds, NodeId, ReplicaId, Sequence, Version
 from corecache.replication.log import Entry
 
 
@@ -20,10 +20,15 @@ class NodeFacts(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ReplicaFacts(msgspec.Struct, frozen=True, array_like=True):
-    """A replica's own facts. `epoch` is the highest that it has accepted (R2)."""
+    """A replica's own facts. `epoch` is the highest that it has accepted (R2), `lineage` that of its content (R9).
+
+    `installing`: its content is a part of a snapshot, and means nothing (R12).
+    """
 
     replica: ReplicaId
     epoch: Epoch
+    lineage: Lineage = Lineage(1)
+    installing: bool = False
 
 
 class AppliedPoint(msgspec.Struct, frozen=True, array_like=True):
@@ -38,8 +43,12 @@ NOTHING_APPLIED = AppliedPoint(Sequence(0), Epoch(0), Version(0))
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """A replica as the disk has it. `entries` follow `applied` without a hole, to the end of the log."""
+    """A replica as the disk has it. `entries` follow `applied` without a hole, to the end of the log.
+
+    `cut` is the last sequence that the log has lost: what follows it, up to `applied`, can still be read.
+    """
 
     facts: ReplicaFacts
     applied: AppliedPoint
     entries: tuple[Entry, ...]
+    cut: Sequence = Sequence(0)

@@ -8,7 +8,9 @@ The directory holds
 
 Rule 1: nothing is written into a directory that is not ours. One without `format` is ours only if it holds nothing but
 what a crash during its making leaves behind.
-Rule 2: the lock belongs to the open file, so the system takes it back when the process ends, however it ends.
+Rule 2: a directory of an older format becomes one of ours at opening, before the database is opened: from then on an
+older program refuses it.
+Rule 3: the lock belongs to the open file, so the system takes it back when the process ends, however it ends.
 """
 
 import fcntl
@@ -18,8 +20,9 @@ from pathlib import Path
 
 from corecache.errors import CallerFault
 
-FORMAT = 1
-"""The format that this program reads and writes. A higher one is refused; a lower one would be converted here."""
+FORMAT = 2
+"""The format that this program writes. A higher one is refused; a lower one is read, and called by this number before
+anything of this format is written. See `docs/formats.md` for what each has added."""
 
 _LOCK = "lock"
 _FORMAT = "format"
@@ -60,8 +63,7 @@ class DataDirectory:
                 raise PermissionError(f"Permission denied: {str(directory)!r}")
             lock = _locked(directory)
             try:
-                _refuse_foreign(directory)
-                if not (directory / _FORMAT).exists():
+                if _refuse_foreign(directory) != FORMAT:
                     _write_format(directory)
             except BaseException:
                 os.close(lock)
@@ -81,8 +83,8 @@ class DataDirectory:
             self._lock = None
 
 
-def _refuse_foreign(directory: Path) -> None:
-    """Raises CallerFault unless the directory is ours, in our format, or as good as empty."""
+def _refuse_foreign(directory: Path) -> int | None:
+    """Returns the format of a directory that is ours, None if it is as good as empty; else raises CallerFault."""
     try:
         line = (directory / _FORMAT).read_text(encoding="ascii")
     except FileNotFoundError:
@@ -93,7 +95,7 @@ def _refuse_foreign(directory: Path) -> None:
                 f"{directory} is not empty and not a data directory of CoreCache (it holds {others[0]!r}). "
                 "Choose an empty or a new one with node.data_dir.",
             ) from None
-        return
+        return None
     except (UnicodeDecodeError, IsADirectoryError):
         line = ""
     match = _LINE.fullmatch(line)
@@ -108,6 +110,7 @@ def _refuse_foreign(directory: Path) -> None:
             f"The data directory {directory} has format {match[1]}; this program knows formats up to {FORMAT}. "
             "Start the newer program that wrote it.",
         )
+    return int(match[1])
 
 
 def _locked(directory: Path) -> int:
@@ -132,7 +135,7 @@ def _locked(directory: Path) -> int:
 
 
 def _write_format(directory: Path) -> None:
-    """Makes the directory ours, durably, all or nothing."""
+    """Makes the directory ours, in our format, durably, all or nothing."""
     new = directory / _FORMAT_NEW
     with new.open("w", encoding="ascii") as file:
         file.write(f"corecache data directory, format {FORMAT}\n")

@@ -195,5 +195,5 @@ def read_facts_key(raw: bytes) -> tuple[str, PartitionId | None]:
 def _decode(decoder: msgspec.msgpack.Decoder[T], raw: bytes, expected: str) -> T:
     try:
         return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise KeyspaceError(f"these {len(raw)} bytes are not {expected}: {error}") from None

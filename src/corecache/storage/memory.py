@@ -4,11 +4,12 @@ A `MemoryDisk` keeps every write in the order in which it was begun, and how man
 those, and as many of the others as the test says, always a prefix. A `MemoryStore` is opened on a disk, replays it, and
 is gone when the disk crashes or the store is closed; the disk can then be opened again.
 
-It is written to be obviously right, not to be fast: a scan sorts all keys.
+It is written to be obviously right, not to be fast: a scan sorts all keys, a snapshot copies all records.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -20,6 +21,8 @@ from corecache.ports import Item, Uncached
 from corecache.replication.log import Entry
 from corecache.replication.recovered import NOTHING_APPLIED, AppliedPoint, NodeFacts, Recovered, ReplicaFacts
 from corecache.reports import Level, StorageReport
+from corecache.storage import keyspace
+from corecache.storage.checksum import Checksum
 
 
 class Contents(msgspec.Struct):
@@ -28,8 +31,15 @@ class Contents(msgspec.Struct):
     node: NodeFacts | None = None
     replicas: dict[PartitionId, ReplicaFacts] = {}
     applied: dict[PartitionId, AppliedPoint] = {}
+    cut: dict[PartitionId, LogSequence] = {}
     log: dict[PartitionId, dict[LogSequence, Entry]] = {}
     records: dict[tuple[PartitionId, bytes], Record] = {}
+
+    def drop(self, partition: PartitionId) -> None:
+        """Drops all that there is of a partition."""
+        for kept in (self.replicas, self.applied, self.cut, self.log):
+            kept.pop(partition, None)
+        self.records = {place: record for place, record in self.records.items() if place[0] != partition}
 
 
 class MemoryDisk:
@@ -85,10 +95,17 @@ class MemoryStore:
         self._begin(write)
         await self._sync()
 
-    async def append(self, entries: Sequence[tuple[PartitionId, Entry]]) -> None:
-        """Adds entries to the logs."""
+    async def append(
+        self,
+        entries: Sequence[tuple[PartitionId, Entry]],
+        truncated: Mapping[PartitionId, LogSequence] = MappingProxyType({}),
+    ) -> None:
+        """Cuts logs off above a sequence, then adds entries."""
 
         def write(contents: Contents) -> None:
+            for partition, above in truncated.items():
+                log = contents.log.get(partition, {})
+                contents.log[partition] = {at: entry for at, entry in log.items() if at <= above}
             for partition, entry in entries:
                 contents.log.setdefault(partition, {})[entry.sequence] = entry
 
@@ -119,8 +136,78 @@ class MemoryStore:
                 end = min(sequence, contents.applied.get(partition, NOTHING_APPLIED).sequence)
                 log = contents.log.get(partition, {})
                 contents.log[partition] = {at: entry for at, entry in log.items() if at > end}
+                if end > contents.cut.get(partition, 0):
+                    contents.cut[partition] = end
 
         self._begin(write)
+
+    async def read_log(
+        self, partition: PartitionId, above: LogSequence, upto: LogSequence, bytes_max: int
+    ) -> tuple[Entry, ...]:
+        """Returns entries from `above` + 1 on."""
+        self._refuse_if_closed()
+        log = self._contents.log.get(partition, {})
+        present = sorted(at for at in log if above < at <= upto)
+        found: list[Entry] = []
+        found_bytes = 0
+        for expected, at in enumerate(present, above + 1):
+            if not found and at != expected:
+                break
+            found_bytes += len(keyspace.entry_bytes(log[at]))
+            if found and found_bytes > bytes_max:
+                break
+            if at != expected:
+                raise Broken("storage_corrupt", f"The log of partition {partition} lacks entry {expected}.")
+            found.append(log[at])
+        return tuple(found)
+
+    def snapshot(self, partition: PartitionId) -> "MemorySnapshot":
+        """Returns a copy of the records as they are now."""
+        self._refuse_if_closed()
+        contents = self._contents
+        records = sorted((key, record) for (owner, key), record in contents.records.items() if owner == partition)
+        return MemorySnapshot(self, contents.applied.get(partition, NOTHING_APPLIED), records)
+
+    async def begin_install(self, partition: PartitionId, facts: ReplicaFacts) -> None:
+        """Drops all that there is of a partition and saves new facts."""
+
+        def write(contents: Contents) -> None:
+            contents.drop(partition)
+            contents.replicas[partition] = facts
+
+        self._begin(write)
+        await self._sync()
+
+    async def install(
+        self,
+        partition: PartitionId,
+        records: Sequence[tuple[bytes, Record]],
+        whole: tuple[ReplicaFacts, AppliedPoint] | None,
+    ) -> None:
+        """Adds records to a partition; with `whole` it is complete, durably."""
+
+        def write(contents: Contents) -> None:
+            contents.records.update({(partition, key): record for key, record in records})
+            if whole is not None:
+                contents.replicas[partition], contents.applied[partition] = whole
+                contents.cut[partition] = whole[1].sequence
+
+        self._begin(write)
+        if whole is not None:
+            await self._sync()
+
+    async def discard(self, partition: PartitionId) -> None:
+        """Drops all that there is of a partition."""
+        self._begin(lambda contents: contents.drop(partition))
+        await self._sync()
+
+    async def digest(self, partition: PartitionId) -> tuple[LogSequence, str]:
+        """Returns the applied sequence and the checksum of the records."""
+        snapshot = self.snapshot(partition)
+        checksum = Checksum()
+        for key, record in snapshot.records:
+            checksum.add(key, keyspace.record_bytes(record))
+        return snapshot.point.sequence, checksum.text()
 
     def peek(self, partition: PartitionId, key: bytes) -> Record | Uncached | None:
         """Returns the record; memory always knows."""
@@ -251,5 +338,33 @@ class MemoryStore:
             expected = tuple(range(applied.sequence + 1, applied.sequence + 1 + len(entries)))
             if tuple(entry.sequence for entry in entries) != expected:
                 raise Broken("storage_corrupt", f"The log of partition {partition} has a hole.")
-            replicas[partition] = Recovered(facts, applied, entries)
+            cut = self._contents.cut.get(partition, LogSequence(0))
+            replicas[partition] = Recovered(facts, applied, entries, cut)
         return self._contents.node, replicas
+
+
+class MemorySnapshot:
+    """A `ports.Snapshot`: a copy of a partition's records."""
+
+    def __init__(self, store: MemoryStore, point: AppliedPoint, records: list[tuple[bytes, Record]]) -> None:
+        """Takes the records in the order of their keys, and the store without which they are not readable."""
+        self.point = point
+        self.records = records
+        self._store = store
+        self._read = 0
+        self._closed = False
+
+    async def read(self, bytes_max: int) -> tuple[list[tuple[bytes, Record]], bool]:
+        """Returns the next records, and whether these were the last."""
+        if self._closed or self._store.closed:
+            raise Broken("storage_closed", "The snapshot or its store is closed.")
+        begin, found_bytes = self._read, 0
+        while self._read < len(self.records) and (found_bytes < bytes_max or self._read == begin):
+            key, record = self.records[self._read]
+            found_bytes += len(key) + len(keyspace.record_bytes(record))
+            self._read += 1
+        return self.records[begin : self._read], self._read == len(self.records)
+
+    def close(self) -> None:
+        """Lets go."""
+        self._closed = True

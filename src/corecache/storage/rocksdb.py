@@ -6,18 +6,21 @@ on the loop (`peek`), the others on reader threads. RocksDB flushes and compacts
 
 Rule 1: a log entry, a record and what belongs to it (its place in the expiry index, the applied point) change in one
 batch or not at all.
-Rule 2: what RocksDB says in its own words never leaves this folder: it becomes an error of `errors.py`.
+Rule 2: what the store remembers of the disk, how far records and logs go, changes in the same turn of the loop as the
+disk, so whoever looks at both sees one moment.
 
 What a batch of entries changes is `rocksdb_apply.py`'s, the order of batches and what happens after a failure
-`rocksdb_writer.py`'s, opening is `rocksdb_opening.py`'s, the bytes are `keyspace.py`'s, the settings
-`rocksdb_options.py`'s.
+`rocksdb_writer.py`'s, reads and their failures `rocksdb_reader.py`'s. Snapshots are taken by `rocksdb_snapshot.py` and
+installed by `rocksdb_install.py`; `rocksdb_expiry.py` finds what expires. Opening is `rocksdb_opening.py`'s, the bytes
+are `keyspace.py`'s, the settings `rocksdb_options.py`'s.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import msgspec
 from rocksdict import (
@@ -31,7 +34,7 @@ from rocksdict import (
 )
 
 from corecache.config import Config
-from corecache.errors import Broken, CoreCacheError
+from corecache.errors import Broken
 from corecache.identity import PartitionId, Timestamp
 from corecache.identity import Sequence as LogSequence
 from corecache.operations import Record
@@ -43,15 +46,14 @@ from corecache.storage import keyspace, rocksdb_options, rocksdb_report, rocksdb
 from corecache.storage.directory import DataDirectory
 from corecache.storage.keyspace import PREFIX, KeyspaceError
 from corecache.storage.rocksdb_apply import Applier
+from corecache.storage.rocksdb_expiry import ExpiryIndex
+from corecache.storage.rocksdb_install import Installer
 from corecache.storage.rocksdb_opening import Contents, opened, recover
+from corecache.storage.rocksdb_reader import Reader
+from corecache.storage.rocksdb_snapshot import RocksSnapshot
 from corecache.storage.rocksdb_writer import Writer
-from corecache.storage.threads import Threads
 
 T = TypeVar("T")
-
-_READERS: Final = 2
-_RECLAIM_KEYS: Final = 1000
-_LAST_DATE: Final = Timestamp(2**64 - 1)
 
 
 class RocksStore:
@@ -83,7 +85,10 @@ class RocksStore:
         self._contents = contents
         self._applied = dict(contents.applied)
         self._cut = dict(contents.cut)
-        self._readers = Threads("corecache-read", _READERS)
+        self._reader = Reader(directory)
+        self._index = ExpiryIndex(self._families, self._handles, self._reader, self._writer)
+        self._installer = Installer(self._handles, self._applier, self._writer, self._index, self._applied, self._cut)
+        self._snapshots: set[RocksSnapshot] = set()
         self._compacting = asyncio.Lock()
         self._maintenance: set[asyncio.Task[object]] = set()
         self._watch = space.Watch(
@@ -132,11 +137,18 @@ class RocksStore:
             await self._writer.write(fill)
         await self._writer.sync()
 
-    async def append(self, entries: Sequence[tuple[PartitionId, Entry]]) -> None:
-        """Adds entries to the logs, all or none, and waits for the sync."""
+    async def append(
+        self,
+        entries: Sequence[tuple[PartitionId, Entry]],
+        truncated: Mapping[PartitionId, LogSequence] = MappingProxyType({}),
+    ) -> None:
+        """Cuts logs off above a sequence, adds entries, all or none, and waits for the sync."""
 
         def fill(batch: WriteBatch) -> None:
             put, log = batch.put, self._handles[keyspace.LOG]
+            for partition, above in truncated.items():
+                # What the batch puts after this is not deleted by it.
+                batch.delete_range(keyspace.log_key(partition, LogSequence(above + 1)), PREFIX.pack(partition + 1), log)
             for partition, entry in entries:
                 put(keyspace.log_key(partition, entry.sequence), keyspace.entry_bytes(entry), log)
 
@@ -174,6 +186,46 @@ class RocksStore:
             await self._writer.write(fill)
             self._cut.update(ends)
 
+    async def read_log(
+        self, partition: PartitionId, above: LogSequence, upto: LogSequence, bytes_max: int
+    ) -> tuple[Entry, ...]:
+        """Returns entries from `above` + 1 on, read on a thread."""
+        log = self._families[keyspace.LOG]
+        return await self._reader.read(partial(rocksdb_scan.entries, log, partition, above, upto, bytes_max))
+
+    def snapshot(self, partition: PartitionId) -> RocksSnapshot:
+        """Returns the records as of the applied point of this moment. Raises: Broken after closing."""
+        self._reader.refuse_if_closed()
+        records, point = self._families[keyspace.RECORDS], self._applied.get(partition, NOTHING_APPLIED)
+        snapshot = RocksSnapshot(records, partition, point, self._reader, self._snapshots.discard)
+        self._snapshots.add(snapshot)
+        return snapshot
+
+    async def begin_install(self, partition: PartitionId, facts: ReplicaFacts) -> None:
+        """Drops a partition's records, log and applied point and saves new facts."""
+        await self._installer.empty(partition, facts)
+
+    async def install(
+        self,
+        partition: PartitionId,
+        records: Sequence[tuple[bytes, Record]],
+        whole: tuple[ReplicaFacts, AppliedPoint] | None,
+    ) -> None:
+        """Adds records to a partition; with `whole` it is complete."""
+        await self._installer.fill(partition, records, whole)
+
+    async def discard(self, partition: PartitionId) -> None:
+        """Drops all that there is of a partition."""
+        await self._installer.empty(partition, None)
+
+    async def digest(self, partition: PartitionId) -> tuple[LogSequence, str]:
+        """Returns the applied sequence and a checksum of the records as of it."""
+        snapshot = self.snapshot(partition)
+        try:
+            return snapshot.point.sequence, await snapshot.checksum()
+        finally:
+            snapshot.close()
+
     def peek(self, partition: PartitionId, key: bytes) -> Record | Uncached | None:
         """Returns the record if memory has it, None if there is surely none, UNCACHED if a file must be read."""
         # rocksdict types the answer of both forms of the call together; with `fetch` it is a pair.
@@ -184,7 +236,7 @@ class RocksStore:
             # No record is empty: RocksDB also gives an empty value when not even the file's index is in memory.
             return keyspace.read_record(raw) if raw else UNCACHED
         except KeyspaceError as error:
-            raise self._unreadable(error) from error
+            raise self._reader.unreadable(error) from error
 
     async def get(self, keys: Sequence[tuple[PartitionId, bytes]]) -> list[Record | None]:
         """Returns the records, read on a thread."""
@@ -194,7 +246,7 @@ class RocksStore:
             raws = self._families[keyspace.RECORDS].get(raw_keys) or []
             return [None if raw is None else keyspace.read_record(raw) for raw in raws]
 
-        return await self._read(read) if raw_keys else []
+        return await self._reader.read(read) if raw_keys else []
 
     async def scan(
         self,
@@ -207,32 +259,13 @@ class RocksStore:
     ) -> tuple[list[Item], bytes | None]:
         """Returns records in the order of their keys, as of one moment."""
         records = self._families[keyspace.RECORDS]
-        return await self._read(
+        return await self._reader.read(
             partial(rocksdb_scan.scan, records, partitions, start, end, items_max, bytes_max, values)
         )
 
     async def expired(self, before: Timestamp, keys_max: int) -> list[tuple[PartitionId, bytes, Record]]:
         """Returns records that are due, and removes index entries that belong to none any more."""
-        expiry, records = self._families[keyspace.EXPIRY], self._families[keyspace.RECORDS]
-        found: list[tuple[PartitionId, bytes, Record]] = []
-        resume: bytes | None = b""
-        while resume is not None and len(found) < keys_max:
-            due = await self._read(partial(rocksdb_scan.due, expiry, records, before, keys_max - len(found), resume))
-            found += due.records
-            resume = due.resume
-            await self._remove_stale(due.stale)
-        return found
-
-    async def _remove_stale(self, stale: list[bytes]) -> None:
-        """Removes index keys of records that are no more; does nothing after a failure. Raises: Broken."""
-
-        def fill(batch: WriteBatch) -> None:
-            for index_key in stale:
-                batch.delete(index_key, self._handles[keyspace.EXPIRY])
-
-        if stale and self._writer.failure is None:
-            async with self._writer.turn:
-                await self._writer.write(fill)
+        return await self._index.due(before, keys_max)
 
     async def flush(self) -> None:
         """Writes all memtables to SSTables."""
@@ -266,7 +299,10 @@ class RocksStore:
         if self._writer.closed:
             return
         await self._writer.close()
+        self._reader.closed = True
         self._may_exist = _refuse_peek
+        for snapshot in tuple(self._snapshots):
+            snapshot.close()
         self._watch.cancel()
         if self._maintenance:
             self._database.cancel_all_background(False)
@@ -278,7 +314,7 @@ class RocksStore:
 
     def _close(self) -> None:
         """Ends the threads and the database, with a flush, so that the next opening has no log to replay."""
-        self._readers.stop()
+        self._reader.stop()
         self._watch.stop()
         self._writer.stop()
         try:
@@ -312,21 +348,9 @@ class RocksStore:
         for family in self._families.values():
             family.flush()
 
-    async def _read(self, call: Callable[[], T]) -> T:
-        """Runs a read on a reader thread. Raises: Broken."""
-        if self._writer.closed:
-            raise Broken("storage_closed", "The store is closed.")
-        try:
-            return await self._readers.run(call)
-        except CoreCacheError:
-            raise
-        except Exception as error:
-            raise self._unreadable(error) from error
-
     async def _maintain(self, what: str, call: Callable[[], T]) -> T:
         """Runs something long on a thread of its own, to its end even if nobody waits any more. Raises: Broken."""
-        if self._writer.closed:
-            raise Broken("storage_closed", "The store is closed.")
+        self._reader.refuse_if_closed()
         task = asyncio.create_task(asyncio.to_thread(call))
         self._maintenance.add(task)
         task.add_done_callback(self._maintained)
@@ -342,27 +366,13 @@ class RocksStore:
         if not task.cancelled():
             task.exception()  # Looked at, lest asyncio complain of an error that nobody awaited.
 
-    def _unreadable(self, error: Exception) -> Broken:
-        if isinstance(error, KeyspaceError):
-            return Broken("storage_corrupt", f"{self._directory.database} holds what no CoreCache wrote: {error}.")
-        return Broken(
-            "storage_unreadable",
-            f"A read of the data directory {self._directory.path} failed: {error}. "
-            "Check the disk; if a file is damaged, restore the directory from a copy.",
-        )
-
     def _tombstones(self) -> int:
         return rocksdb_report.tombstones(self._families[keyspace.RECORDS])
 
     async def _reclaim(self) -> None:
         """Removes all stale index keys and brings tombstones together with what they delete: that makes room."""
-        look = partial(rocksdb_scan.due, self._families[keyspace.EXPIRY], self._families[keyspace.RECORDS])
         with suppress(Broken):
-            resume: bytes | None = b""
-            while resume is not None:
-                due = await self._read(partial(look, _LAST_DATE, _RECLAIM_KEYS, resume))
-                await self._remove_stale(due.stale)
-                resume = due.resume
+            await self._index.remove_stale()
             async with self._compacting:
                 await self._maintain("compaction", partial(self._compact, BottommostLevelCompaction.skip()))
 

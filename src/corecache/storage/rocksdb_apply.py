@@ -1,4 +1,4 @@
-"""Applying entries: from log entries to the puts and deletes of one batch, the expiry index kept in step.
+"""From log entries, or a snapshot's records, to the puts and deletes of one batch, the expiry index kept in step.
 
 Rule 1: a record, its index key and the applied point are in one batch.
 Rule 2: the index key of a record that is overwritten or deleted goes in the same batch, if memory still knows the
@@ -13,7 +13,7 @@ from typing import Any
 from rocksdict import ColumnFamily, Rdict, WriteBatch
 
 from corecache.identity import PartitionId
-from corecache.operations import NEVER
+from corecache.operations import NEVER, Record
 from corecache.replication.log import Entry
 from corecache.replication.recovered import NOTHING_APPLIED, AppliedPoint
 from corecache.storage import keyspace
@@ -68,6 +68,18 @@ class Applier:
             points[partition] = AppliedPoint(entry.sequence, entry.epoch, highest)
         for partition, point in points.items():
             put(keyspace.applied_key(partition), keyspace.applied_bytes(point), facts)
+
+    def fill_records(
+        self, partition: PartitionId, installed: Sequence[tuple[bytes, Record]], batch: WriteBatch
+    ) -> None:
+        """Puts records and their index entries. Requires: the partition has no other records of these keys."""
+        put, start = batch.put, keyspace.PREFIX.pack(partition)
+        records, expiry = self._handles[keyspace.RECORDS], self._handles[keyspace.EXPIRY]
+        for key, record in installed:
+            put(start + key, keyspace.record_bytes(record), records)
+            if record.expires:
+                self._any_expires = True
+                put(keyspace.expiry_key(record.expires, partition, record.version, key), b"", expiry)
 
     def _index_key(self, partition: PartitionId, key: bytes) -> bytes | None:
         """Returns the index key of a record that memory knows and that expires."""

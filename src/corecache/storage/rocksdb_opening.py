@@ -101,6 +101,7 @@ def recover(database: Rdict, path: Path) -> Contents:
                 replica,
                 contents.applied.get(partition, NOTHING_APPLIED),
                 _entries(log, partition, contents.applied.get(partition, NOTHING_APPLIED).sequence),
+                contents.cut.get(partition, LogSequence(0)),
             )
             for partition, replica in facts.items()
         }

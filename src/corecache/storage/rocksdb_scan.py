@@ -1,4 +1,4 @@
-"""Reading ranges of RocksDB: records in the order of their keys over several partitions, and what has expired.
+"""Reading ranges of RocksDB: records by key over several partitions, what has expired, a stretch of a log.
 
 Rule 1: what is held is bounded by what is returned. A scan holds one page and one record more, however many partitions
 there are: it reads them one after the other, each only as far as its keys still belong to the page as found so far. A
@@ -19,9 +19,12 @@ from rocksdict import Rdict
 
 from corecache.config import MIB
 from corecache.identity import PartitionId, Timestamp
+from corecache.identity import Sequence as LogSequence
 from corecache.operations import Record
 from corecache.ports import Item
+from corecache.replication.log import Entry
 from corecache.storage import keyspace
+from corecache.storage.keyspace import KeyspaceError
 
 _EXAMINED_MAX: Final = 1000
 _READ_BYTES_MAX: Final = 16 * MIB
@@ -137,3 +140,35 @@ def due(expiry: Rdict, records: Rdict, before: Timestamp, keys_max: int, start: 
         iterator.next()
     iterator.status()
     return found
+
+
+def entries(
+    log: Rdict, partition: PartitionId, above: LogSequence, upto: LogSequence, bytes_max: int
+) -> tuple[Entry, ...]:
+    """Returns the log's entries above + 1 to `upto`, as many as `bytes_max` holds, but one at least.
+
+    None if the log does not hold the first of them. Raises: KeyspaceError, also if one is missing between others, and
+    what rocksdict raises.
+    """
+    found: list[Entry] = []
+    found_bytes = 0
+    iterator = log.iter()
+    iterator.seek(keyspace.log_key(partition, LogSequence(above + 1)))
+    while iterator.valid():
+        owner, sequence = keyspace.read_log_key(iterator.key())
+        if owner != partition or sequence > upto:
+            break
+        expected = above + 1 + len(found)
+        if not found and sequence != expected:
+            return ()
+        raw = iterator.value()
+        found_bytes += len(raw)
+        if found and found_bytes > bytes_max:
+            break
+        entry = keyspace.read_entry(raw)
+        if sequence != expected or entry.sequence != expected:
+            raise KeyspaceError(f"the log of partition {partition} lacks entry {expected}")
+        found.append(entry)
+        iterator.next()
+    iterator.status()
+    return tuple(found)

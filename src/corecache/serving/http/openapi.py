@@ -14,7 +14,7 @@ import msgspec
 
 from corecache import __version__
 from corecache.config import Config
-from corecache.reports import ClusterReport, NodeReport, PartitionReport, StorageReport
+from corecache.reports import ClusterReport, DigestReport, NodeReport, PartitionReport, StorageReport
 from corecache.serving.http.batch_operations import BatchAnswer, BatchRequest
 from corecache.serving.http.listing import LIMIT_MAX, ListedPage
 from corecache.serving.http.problems import Problem
@@ -75,6 +75,7 @@ def description(config: Config) -> Json:
             "/v1/cluster/nodes": {"get": _view("nodes", "The nodes.", "NodeReport", many=True)},
             "/v1/cluster/partitions": {"get": _view("partitions", "The partitions.", "PartitionReport", many=True)},
             "/v1/storage": {"get": _view("storage", "The tree as it stands.", "StorageReport")},
+            "/v1/storage/digest": {"get": _digest()},
             "/v1/storage/flush": {"post": _view("flush", "Write the memtables to SSTables.", "StorageReport")},
             "/v1/storage/compact": {"post": _view("compact", "Merge all SSTables.", "StorageReport")},
             "/healthz": {"get": _view("health", "Whether the process lives.", "Status")},
@@ -88,7 +89,7 @@ def description(config: Config) -> Json:
 
 def _schemas(config: Config) -> Json:
     kinds = (Problem, ListedPage, BatchRequest, BatchAnswer, StorageReport, ClusterReport, NodeReport, PartitionReport)
-    _, schemas = msgspec.json.schema_components((*kinds, Status), ref_template=_REF)
+    _, schemas = msgspec.json.schema_components((*kinds, DigestReport, Status), ref_template=_REF)
     schemas["BatchRequest"]["properties"]["operations"]["maxItems"] = config.limits.batch_operations_max
     one_key = {"oneOf": [{"required": ["key"]}, {"required": ["key_base64"]}]}
     one_value = {"oneOf": [{"required": ["value"]}, {"required": ["value_base64"]}]}
@@ -240,6 +241,12 @@ def _json(text: str, schema: Json) -> Json:
 def _view(name: str, text: str, schema_name: str, many: bool = False) -> Json:
     schema: Json = {"$ref": _REF.format(name=schema_name)}
     return _plain(name, text, "application/json", {"type": "array", "items": schema} if many else schema)
+
+
+def _digest() -> Json:
+    number = {"type": "integer", "minimum": 0, "maximum": 16_383}
+    asked = _view("digest", "A checksum of this node's replica of a partition: equal for equal replicas.", "DigestReport")
+    return asked | {"parameters": [_parameter("query", "partition", "Which.", number) | {"required": True}]}
 
 
 def _plain(name: str, text: str, media_type: str, schema: Json) -> Json:

@@ -8,18 +8,14 @@ left when time is up is cut off, and its outcome is for its client to find out.
 """
 
 import asyncio
-import errno
-import socket
-from collections.abc import Callable
 from contextlib import suppress
 from email.utils import formatdate
-from typing import Any
 
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from corecache.config import Config, Http
-from corecache.errors import CallerFault
+from corecache.config import Config
+from corecache.listening import Ports, listen
 from corecache.ports import Clock, Service
 from corecache.serving.http.app import App
 from corecache.serving.http.bodies import Budget
@@ -70,7 +66,8 @@ class HttpServer:
         )
         protocol.load()
         loop = asyncio.get_running_loop()
-        self._server, port = await _listen(http, lambda: Connection(protocol, state, loop))
+        ports = Ports("http", http.host, http.port, http.port_range_first, http.port_range_last)
+        self._server, port = await listen(lambda: Connection(protocol, state, loop), ports, http.connections_max)
         self._sweeper = loop.create_task(_sweep_for_ever(state, clock))
         return http.host, port
 
@@ -110,40 +107,3 @@ async def _sweep_for_ever(state: SharedState, clock: Clock) -> None:
         for connection in [*state.open, *state.closing]:
             connection.sweep(state.now)
         await asyncio.sleep(state.sweep_ms / 1000)
-
-
-async def _listen(http: Http, make: Callable[[], Connection]) -> tuple[asyncio.Server, int]:
-    """Listens on the port asked for, or on the first free one of the range."""
-    first, last = (http.port, http.port) if http.port else (http.port_range_first, http.port_range_last)
-    loop = asyncio.get_running_loop()
-    for port in range(first, last + 1):
-        try:
-            found = await loop.getaddrinfo(http.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            listener = _bound(found[0][0], found[0][4], max(128, http.connections_max))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                continue
-            raise CallerFault(
-                "cannot_listen",
-                f"Can't listen on {http.host}:{port}: {error.strerror or error} (http.host, http.port).",
-            ) from error
-        return await loop.create_server(make, sock=listener), port
-    which = f"Port {first} is" if first == last else f"All ports from {first} to {last} are"
-    raise CallerFault(
-        "port_in_use",
-        f"{which} in use on {http.host}: stop who listens there, or choose another (http.port, http.port_range_first).",
-    )
-
-
-def _bound(family: int, address: Any, backlog: int) -> socket.socket:
-    """Returns a socket that listens. The loop's own way leaves a handle behind when it fails."""
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(backlog)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener

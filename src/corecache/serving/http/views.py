@@ -13,12 +13,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from corecache.config import Config
-from corecache.errors import NotDone
+from corecache.errors import CallerFault, NotDone
+from corecache.identity import PartitionId
 from corecache.ports import Service
 from corecache.serving.http import parameters
 from corecache.serving.http.openapi import Status, description
 
 _encoder = msgspec.json.Encoder()
+_PARTITION_MAX = 16_383
 
 
 class Views:
@@ -36,6 +38,7 @@ class Views:
             Route("/v1/cluster/nodes", self._nodes, methods=["GET"]),
             Route("/v1/cluster/partitions", self._partitions, methods=["GET"]),
             Route("/v1/storage", self._storage, methods=["GET"]),
+            Route("/v1/storage/digest", self._digest, methods=["GET"]),
             Route("/v1/storage/flush", self._flush, methods=["POST"]),
             Route("/v1/storage/compact", self._compact, methods=["POST"]),
             Route("/healthz", self._health, methods=["GET"]),
@@ -56,6 +59,14 @@ class Views:
     async def _storage(self, request: Request) -> Response:
         _refuse_parameters(request)
         return _shown(request, await self._service.storage())
+
+    async def _digest(self, request: Request) -> Response:
+        query = parameters.query_of(request.scope["query_string"], ("partition",))
+        if "partition" not in query:
+            raise CallerFault("bad_parameter", "Say which: /v1/storage/digest?partition=NUMBER.")
+        raw = query["partition"]
+        partition = PartitionId(0 if raw == b"0" else parameters.number_of(raw, "partition", _PARTITION_MAX))
+        return Response(_encoder.encode(await self._service.digest(partition)), media_type="application/json")
 
     async def _flush(self, request: Request) -> Response:
         _refuse_parameters(request)

@@ -1,0 +1,1 @@
+"""How bytes mean things between nodes: frames, messages, calls. Pure."""
