@@ -18,8 +18,8 @@ from corecache.node.node import Node
 from corecache.node.parts import Parts
 from corecache.node.startup import announce, bring_views, create_if_missing, restore, until_ready
 from corecache.placement.partition_map import NodeEntry
-from corecache.replication.machine import Machine
 from corecache.replication.log import Entry
+from corecache.replication.machine import Machine
 from corecache.storage.memory import MemoryDisk, MemoryStore
 
 

@@ -9,9 +9,9 @@ from corecache.coordination.memory import MemoryCoordinator
 from corecache.errors import Broken, CallerFault, CoreCacheError, NotDone, OutcomeUnknown
 from corecache.identity import Incarnation, NodeId, PartitionId
 from corecache.operations import Absent, Delete, IfAbsent, Put, Written
+from corecache.placement.partition_map import NodeEntry
 from corecache.placement.slots import partition_of
 from corecache.placement.view import VersionedView, View
-from corecache.placement.partition_map import NodeEntry
 from corecache.storage.memory import MemoryDisk
 from node.running import GatedStore, Running, config_of, running
 

@@ -23,7 +23,7 @@ def best_copies(
     everywhere = list(combinations(nodes.receiving, min(replication_factor, len(nodes.receiving))))
     crowds = [squares(Counter(NodeId(nodes.zone(node)) for node in chosen)) for chosen in everywhere]
     choices = [chosen for chosen, crowd in zip(everywhere, crowds, strict=True) if crowd == min(crowds)]
-    return _best(placements, nodes.receiving, {partition: choices for partition in placements})
+    return _best(placements, nodes.receiving, dict.fromkeys(placements, choices))
 
 
 def best_primaries(placements: Mapping[PartitionId, Sequence[NodeId]], nodes: Eligibility) -> tuple[int, int]:

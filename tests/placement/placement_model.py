@@ -12,8 +12,10 @@ import msgspec
 
 from corecache.identity import Epoch, Incarnation, Lineage, Member, NodeId, PartitionId, ReplicaId
 from corecache.placement import controller
-from corecache.placement.controller import Move, Plan
+from corecache.placement.controller import Plan
+from corecache.placement.eligibility import Eligibility
 from corecache.placement.partition_map import ClusterFacts, NodeEntry, Orders
+from corecache.placement.rebalance import Step
 from corecache.placement.view import VersionedView, View
 
 
@@ -50,11 +52,15 @@ class Model:
 
     def plan(self, moves_max: int = 4) -> Plan:
         """Plans by the newest views."""
-        return controller.plan(self.facts, self.views, self.alive, self.gone, self.orders, moves_max, self.entries)
+        return controller.plan(self.facts, self.views, self.judged(), self.orders, moves_max)
 
-    def preview(self) -> list[Move]:
+    def preview(self) -> tuple[Step, ...]:
         """Previews by the newest views."""
-        return controller.preview(self.facts, self.views, self.alive, self.gone, self.orders, self.entries)
+        return controller.preview(self.facts, self.views, self.judged(), self.orders)
+
+    def judged(self) -> Eligibility:
+        """Returns who may hold what."""
+        return Eligibility.judged(self.alive, self.gone, self.orders, self.entries)
 
     def propose(self, partition: PartitionId, view: View, expected: int) -> bool:
         """Compares and sets."""
@@ -63,9 +69,8 @@ class Model:
         self.views[partition] = VersionedView(view, expected + 1)
         return True
 
-    def carry_out(self, plan: Plan) -> list[Move]:
-        """Makes the proposals of a plan, up to the first one that is refused; returns the moves that are begun by it."""
-        begun: list[Move] = []
+    def carry_out(self, plan: Plan) -> None:
+        """Makes the proposals of a plan, up to the first one that is refused."""
         for proposal in plan.proposals:
             before = self.views[proposal.partition]
             if not self.propose(proposal.partition, proposal.view, proposal.expected):
@@ -75,9 +80,7 @@ class Model:
             assert after == allowed, "the controller changes replicas and min_in_sync, nothing else"
             assert after.replicas
             assert len(set(after.replicas)) == len(after.replicas)
-            assert proposal.reason.endswith(".")
-            begun += proposal.moves
-        return begun
+            assert proposal.reason
 
     # The primaries.
 
@@ -145,17 +148,15 @@ class Model:
             for _ in range(dice.randint(1, 3)):
                 self.deed(partition)
 
-    def settle(self, dice: random.Random, moves_max: int = 4, rounds_max: int = 2000) -> list[Move]:
-        """Plans and works until all is settled; returns the moves in the order in which they were begun."""
-        begun: list[Move] = []
+    def settle(self, dice: random.Random, moves_max: int = 4, rounds_max: int = 2000) -> None:
+        """Plans and works until all is settled."""
         for _ in range(rounds_max):
             before = self.copying()
             plan = self.plan(moves_max)
-            begun += self.carry_out(plan)
+            self.carry_out(plan)
             assert self.copying() <= max(moves_max, before), "throttled"
-            assert self.copying() == plan.copying
-            if plan.settled and not any([self.deed(partition) for partition in self.views]):
-                return begun
+            if not plan.proposals and not plan.left and not any(map(self.deed, self.views)):
+                return
             self.work(dice)
         raise AssertionError(f"not settled after {rounds_max} rounds: {self.plan(moves_max)}")
 

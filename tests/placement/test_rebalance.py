@@ -7,11 +7,11 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brute_force import best_copies, best_primaries, squares
 from corecache.identity import NodeId, PartitionId
 from corecache.placement.eligibility import Eligibility
 from corecache.placement.rebalance import Cause, Holding, Step, steps, target
-from placement_model import names
+from placement.brute_force import best_copies, best_primaries, squares
+from placement.placement_model import names
 
 Wanted = dict[PartitionId, tuple[NodeId, ...]]
 
@@ -146,7 +146,7 @@ def test_only_the_copies_of_a_node_that_goes_are_moved(
 
 def test_a_gone_node_stays_wanted_until_another_can_take_its_place() -> None:
     """Of three nodes for three copies one is gone: it may come back, and nothing is gained by forgetting it."""
-    nodes = judged(one_zone(3), gone=["n002"])
+    nodes = judged(one_zone(3), gone=[NodeId("n002")])
     wanted = {PartitionId(0): tuple(names(3))}
 
     assert target(holdings_of(wanted, nodes), nodes, 3) == wanted

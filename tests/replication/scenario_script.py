@@ -273,7 +273,7 @@ class Script:
     # What must be true.
 
     def _on_expect(self, name: str, *facts: str) -> None:
-        """view in_sync=n1,n2 epoch=5 primary=n1 | NODE serves | idle | primary | failed | nothing | KEY=VALUE | log=9."""
+        """View in_sync=n1,n2 epoch=5 primary=n1 | NODE serves | idle | primary | failed | nothing | K=V | log=9."""
         for fact in facts:
             is_so = self._of_view(fact) if name == "view" else self._of_node(name, fact)
             assert is_so, f"not true: {name} {fact}"

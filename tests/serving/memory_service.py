@@ -42,7 +42,7 @@ from corecache.operations import (
 from corecache.placement.slots import slot_of
 from corecache.placement.view import View
 from corecache.ports import Item, Page
-from corecache.reports import DigestReport, ClusterReport, Level, NodeReport, PartitionReport, StorageReport
+from corecache.reports import ClusterReport, DigestReport, Level, NodeReport, PartitionReport, StorageReport
 
 
 class SystemClock:

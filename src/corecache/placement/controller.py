@@ -51,11 +51,13 @@ def plan(
     moves_max: int,
 ) -> Plan:
     """Returns what is to be proposed now."""
-    moving = {partition for partition, confirmed in views.items() if _waits(confirmed.view, confirmed.view.replicas)}
+    moving = {
+        partition for partition, confirmed in views.items() if _waits(confirmed.view, confirmed.view.replicas, nodes)
+    }
     wanted: dict[PartitionId, tuple[tuple[NodeId, ...], Cause]] = {}
     left = 0
     for step in preview(facts, views, nodes, orders):
-        waits = _waits(views[step.partition].view, step.after)
+        waits = _waits(views[step.partition].view, step.after, nodes)
         if left or (waits and step.partition not in moving and len(moving) >= moves_max):
             left += 1
             continue
@@ -100,6 +102,7 @@ def is_drained(node: NodeId, views: Mapping[PartitionId, VersionedView]) -> bool
     )
 
 
-def _waits(view: View, replicas: tuple[NodeId, ...]) -> bool:
+def _waits(view: View, replicas: tuple[NodeId, ...], nodes: Eligibility) -> bool:
+    """Says whether a copy is being made, or would be. One on a node that is away takes nobody's time."""
     in_sync = {member.node for member in view.in_sync}
-    return any(node not in in_sync for node in replicas)
+    return any(node not in in_sync and node in nodes.alive for node in replicas)

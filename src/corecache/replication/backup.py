@@ -46,6 +46,7 @@ class Backup:
         "_begun_at",
         "_chunk_next",
         "_chunks_at",
+        "_in_sync",
         "_not_before",
         "_point",
         "_said_at",
@@ -70,6 +71,7 @@ class Backup:
         self.heard = False
         self.stuck_since: Milliseconds | None = None
         self.claimed_at = now
+        self._in_sync = False
         self._begun_at = now
         self._not_before = now
         self._attempts = 0
@@ -232,6 +234,12 @@ class Backup:
         return state.send(Accepted, self.primary, self._transfer) if self._chunk_next == 0 else []
 
     # The primary's silence.
+
+    def note_view(self, in_sync: bool, now: Milliseconds) -> None:
+        """Takes note of whether a view counts on this replica; who was just taken in has not missed the primary yet."""
+        if in_sync and not self._in_sync:
+            self.claimed_at = max(self.claimed_at, now)
+        self._in_sync = in_sync
 
     def on_claim(self, claim: Claim, now: Milliseconds) -> None:
         """The primary has claimed this partition in this epoch."""

@@ -71,7 +71,9 @@ class Roles:
         backup = self.backing(primary, now)
         if confirmed is None:
             return actions
-        if state.member in confirmed.view.in_sync:
+        in_sync = state.member in confirmed.view.in_sync
+        backup.note_view(in_sync, now)
+        if in_sync:
             return actions
         if state.facts.lineage != confirmed.view.lineage:
             return actions + backup.start_anew(now)

@@ -245,7 +245,9 @@ def _view(name: str, text: str, schema_name: str, many: bool = False) -> Json:
 
 def _digest() -> Json:
     number = {"type": "integer", "minimum": 0, "maximum": 16_383}
-    asked = _view("digest", "A checksum of this node's replica of a partition: equal for equal replicas.", "DigestReport")
+    asked = _view(
+        "digest", "A checksum of this node's replica of a partition: equal for equal replicas.", "DigestReport"
+    )
     return asked | {"parameters": [_parameter("query", "partition", "Which.", number) | {"required": True}]}
 
 
