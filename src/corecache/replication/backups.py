@@ -136,6 +136,7 @@ class Backups:
     def _offer(self, progress: Progress, now: Milliseconds) -> list[Action]:
         if progress.member in self.required:
             progress.lost = "its log ends before what it must have"
+            progress.stage = Stage.STREAMING
             return []
         # Unique in this process, also over epochs: the disk may still be reading for an older one.
         self._state.transfers += 1
@@ -177,6 +178,10 @@ class Backups:
                 f"{sender.node} has committed another entry {message.commit.sequence} than this primary"
             )
         progress = self.of(sender)
+        if progress is not None and self._is_through(progress, message):
+            # Its last word on the transfer was lost, or it has started anew since: it joins from where it stands.
+            ended = self.forget(sender.node)
+            return ended + self.on_standing(message, sender, now)
         if progress is not None and (sender in self.required or progress.acknowledged <= message.last.sequence):
             return self._known_stands(progress, message, now)
         if message.version > confirmed.version:
@@ -196,17 +201,24 @@ class Backups:
         return actions + self._stream(progress, now)
 
     def _known_stands(self, progress: Progress, message: Standing, now: Milliseconds) -> list[Action]:
-        log = self._state.log
-        if progress.member in self.required and message.last.sequence < max(progress.acknowledged, log.applied):
+        had = max(progress.acknowledged, progress.edge.sequence)
+        if progress.member in self.required and message.last.sequence < had:
             progress.lost = "its log is shorter than what it has acknowledged"
             return []
         progress.version = max(progress.version, message.version)
-        if progress.stage not in (Stage.STREAMING, Stage.CATCHING_UP) or message.last.sequence >= progress.sent:
-            return []
         # Something on the way to it was lost or came out of order. It says so for all that follows: once is enough.
-        if now - progress.said_at < self._state.settings.beat_ms:
+        if progress.stage not in (Stage.STREAMING, Stage.CATCHING_UP) or self._was_just_told(progress, now):
             return []
         return self._again(progress, now)
+
+    def _was_just_told(self, progress: Progress, now: Milliseconds) -> bool:
+        return now - progress.said_at < self._state.settings.beat_ms
+
+    def _is_through(self, progress: Progress, message: Standing) -> bool:
+        """Says whether a replica that takes a snapshot has all of it by its own account."""
+        transfer = self._transfers.get(progress.transfer)
+        installing = transfer is not None and progress.stage is Stage.INSTALLING
+        return transfer is not None and installing and message.commit.sequence >= transfer.point.sequence
 
     def _again(self, progress: Progress, now: Milliseconds) -> list[Action]:
         """Sends again what is not acknowledged."""

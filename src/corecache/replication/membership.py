@@ -204,9 +204,11 @@ class Membership:
             since = progress.counted_since
             if since is None:
                 continue
-            if now - since >= self._state.settings.join_ms or self._state.peers[progress.member.node].gone:
+            peer = self._state.peers[progress.member.node]
+            if now - since >= self._state.settings.join_ms or peer.gone or progress.lost is not None:
                 progress.counted_since = None
                 progress.version = -1
+                progress.lost = None
                 let_go = True
         if let_go:
             self.count()
