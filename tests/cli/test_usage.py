@@ -50,7 +50,7 @@ def unused_url() -> str:
         ("serve", "--port", "x"),
         ("serve", "--cluster", "bad name"),
         ("serve", "--config", "/nonexistent/corecache.toml"),
-        ("serve", "--zookeeper", "localhost:2181"),
+        ("serve", "--zookeeper", "localhost"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(

@@ -263,6 +263,9 @@ def test_a_damaged_record_is_no_node(checkout: Checkout, content: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "Nothing is running.\n", "")
 
 
+_SHORT = {"CORECACHE_COORDINATION__START_TIMEOUT_MS": "1000"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "environ", "reason"),
     [
@@ -273,8 +276,9 @@ def test_a_damaged_record_is_no_node(checkout: Checkout, content: str) -> None:
         (["--config", "none.toml"], {}, "none.toml: the configuration file can't be read"),
         (["--data-dir", "/dev/null/x"], {}, "/dev/null/x"),
         ([], {"CORECACHE_HTTP_PORT": "1"}, "did you mean CORECACHE_HTTP__PORT?"),
-        (["--zooKeeperHost", "localhost", "--zooKeeperPort", "2181"], {}, "next version"),
-        (["--zookeeper", "localhost:2181"], {}, "next version"),
+        (["--zooKeeperHost", "127.0.0.1", "--zooKeeperPort", "1"], _SHORT, "127.0.0.1:1"),
+        (["--zookeeper", "127.0.0.1:1"], _SHORT, "127.0.0.1:1"),
+        (["--zookeeper", "nowhere"], {}, "coordination.zookeeper"),
     ],
 )
 def test_what_cannot_start_says_why_and_leaves_nothing(

@@ -127,31 +127,31 @@ class Calls:
     def lost(self, node: NodeId) -> None:
         """Ends all calls to a node: the connection is lost."""
         for number, waiting in [each for each in self._waiting.items() if each[1].node == node]:
-            self._give_up(number, waiting, "connection_lost", f"The connection with node {node} was lost")
+            self._give_up(number, waiting, f"The connection with node {node} was lost")
 
     def close(self) -> None:
         """Ends all calls: the node is stopping."""
         for number, waiting in list(self._waiting.items()):
-            self._give_up(number, waiting, "connection_lost", "The node is stopping")
+            self._give_up(number, waiting, "The node is stopping")
 
     def _sweep(self) -> None:
         now = self._clock.now()
         for number, waiting in [each for each in self._waiting.items() if each[1].until <= now]:
-            self._give_up(number, waiting, "unanswered", f"Node {waiting.node} did not answer in time")
+            self._give_up(number, waiting, f"Node {waiting.node} did not answer in time")
         self._sweeping = bool(self._waiting)
         if self._sweeping:
             asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
-    def _give_up(self, number: int, waiting: Waiting, code: str, what: str) -> None:
+    def _give_up(self, number: int, waiting: Waiting, what: str) -> None:
         self._leave(number, waiting)
         if waiting.reply.done():
             return
         error: CoreCacheError
         if waiting.writes:
             self.unknown += 1
-            error = OutcomeUnknown(code, f"{what}: the write may have been done.")
+            error = OutcomeUnknown("unanswered", f"{what}: the write may have been done.")
         else:
-            error = NotDone(code, f"{what}; try again.", 100)
+            error = NotDone("unanswered", f"{what}; try again.", 100)
         waiting.reply.set_exception(error)
 
     def _leave(self, number: int, waiting: Waiting) -> None:

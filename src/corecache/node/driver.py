@@ -69,6 +69,7 @@ class Driver:
         self._clock = clock
         self._limits = limits
         self._stopped = False
+        self._connected = True
         self._broke = broke
         self.rounds = Rounds(store, self._deliver_all, self._hand_over, self._storage_failed)
         self.queues = Queues(limits, self.rounds.to_append)
@@ -176,7 +177,9 @@ class Driver:
 
     def session_changed(self, state: SessionState) -> None:
         """Takes the state of the session with the coordinator."""
-        log.info("session with the coordinator", state=state.value)
+        if (state is SessionState.CONNECTED) != self._connected:
+            log.info("session with the coordinator", state=state.value)
+        self._connected = state is SessionState.CONNECTED
         self._carry_out(self.machine.session, state is SessionState.CONNECTED)
 
     def received(self, envelope: Envelope) -> None:

@@ -32,7 +32,6 @@ _PAUSE_MAX_MS = 100
 _READ_BYTES = 512
 _CURABLE = frozenset(
     (
-        "connection_lost",
         "no_lease",
         "no_primary",
         "not_ready",

@@ -25,6 +25,7 @@ from corecache.placement.view import VersionedView, View
 from corecache.ports import Clock, Coordinator, Store
 from corecache.replication.machine import Machine
 from corecache.replication.recovered import NOTHING_APPLIED, NodeFacts, Recovered, ReplicaFacts
+from corecache.replication.replica import Replica
 
 NO_EPOCH = Epoch(0)
 FIRST_LINEAGE = Lineage(1)
@@ -143,22 +144,23 @@ async def bring_views(
     """
     views = await coordinator.views()
     if alone:
-        for partition, replica in machine.replicas.items():
-            _check_known(partition, replica.member, views[partition])
+        for partition, confirmed in views.items():
+            _check_known(partition, machine.replicas.get(partition), confirmed)
     coordinator.watch(changed)
     coordinator.follow(sorted(machine.replicas))
     for partition, confirmed in views.items():
         changed(partition, confirmed)
 
 
-def _check_known(partition: PartitionId, member: Member, confirmed: VersionedView) -> None:
+def _check_known(partition: PartitionId, replica: Replica | None, confirmed: VersionedView) -> None:
     view = confirmed.view
-    if member not in view.in_sync:
+    if replica is None or replica.member not in view.in_sync:
+        held = "no replica of it" if replica is None else f"replica {replica.member.replica} of {replica.member.node}"
         raise Broken(
             "data_dir_incomplete",
             f"Partition {partition} belongs to {view.primary.node} (replica {view.primary.replica}), and this "
-            f"directory holds replica {member.replica} of {member.node}: the database and the coordinator's file are "
-            "not of one origin. Restore both from the same copy.",
+            f"directory holds {held}: the database and the coordinator's file are not of one origin. Restore both "
+            "from the same copy.",
         )
 
 

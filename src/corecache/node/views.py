@@ -51,7 +51,9 @@ class Views:
         self.changes += 1
         view = confirmed.view
         if known is None or view.epoch != known.view.epoch:
-            log.info(
+            # What a node finds at its start is no news to anybody.
+            say = log.debug if known is None else log.info
+            say(
                 "view changed",
                 partition=partition,
                 epoch=view.epoch,
@@ -74,7 +76,8 @@ class Views:
             if primary is not None and primary.activated:
                 del self.activating[partition]
                 self.failovers += other
-                log.info("activated", partition=partition, epoch=primary.epoch, took_ms=now - since, from_other=other)
+                say = log.info if other else log.debug
+                say("activated", partition=partition, epoch=primary.epoch, took_ms=now - since, from_other=other)
                 self._wake(partition)
 
     async def news(self, partition: PartitionId, timeout_seconds: float) -> None:

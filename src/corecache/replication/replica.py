@@ -24,7 +24,7 @@ from corecache.identity import Epoch, Incarnation, Member, Milliseconds, NodeId,
 from corecache.placement.view import VersionedView, View
 from corecache.replication import events
 from corecache.replication import messages as said
-from corecache.replication.actions import Action, Discard, Halt, ReadView, Refuse, Save
+from corecache.replication.actions import Action, Discard, Halt, ReadView, Refuse
 from corecache.replication.backup import Backup
 from corecache.replication.grants import Grants
 from corecache.replication.log import Log
@@ -63,7 +63,6 @@ class Replica:
         self.roles = Roles(
             self.state, self.leases, throttle if throttle is not None else Throttle(settings.transfer_bytes_per_second)
         )
-        self._save_due = False
         self._looked_at = Milliseconds(-(1 << 62))
         self._on: dict[type[Any], Callable[[Any, Milliseconds], list[Action]]] = {
             events.ViewChanged: self._on_view_changed,
@@ -221,7 +220,7 @@ class Replica:
         in_sync = state.member in view.in_sync
         if not in_sync and state.node not in view.replicas:
             return [*self.roles.step_down("This node no longer holds the partition."), Discard()]
-        actions = self._accept(view.epoch, view.lineage if in_sync else state.facts.lineage)
+        actions = state.accept(view.epoch, view.lineage if in_sync else state.facts.lineage)
         if view.primary == state.member:
             return actions + self._on_named(view, before, now)
         return actions + self.roles.follow(view.primary, now)
@@ -255,23 +254,6 @@ class Replica:
             return self.roles.lead_again()
         return []
 
-    # Epochs.
-
-    def _accept(self, epoch: Epoch, lineage: Any) -> list[Action]:
-        """Takes note, durably, of an epoch (R2)."""
-        state, facts = self.state, self.state.facts
-        if epoch == facts.epoch and lineage == facts.lineage:
-            return []
-        state.facts = ReplicaFacts(facts.replica, epoch, lineage, facts.installing)
-        return self._save()
-
-    def _save(self) -> list[Action]:
-        # While the disk is at work on a snapshot, it writes facts of its own: ours wait until it is done.
-        if self.state.installing:
-            self._save_due = True
-            return []
-        return [Save(self.state.facts)]
-
     def _on_saved(self, event: events.Saved, now: Milliseconds) -> list[Action]:
         state = self.state
         state.durable_epoch = max(state.durable_epoch, event.epoch)
@@ -304,7 +286,7 @@ class Replica:
 
     def _on_later_epoch(self, epoch: Epoch, sender: Member, leads: bool, now: Milliseconds) -> list[Action]:
         """Steps down at once (R2), and looks who is primary."""
-        actions = self._accept(epoch, self.state.facts.lineage)
+        actions = self.state.accept(epoch, self.state.facts.lineage)
         if leads:
             return actions + self.roles.follow(sender, now) + self.look(now)
         actions += self.roles.step_down("A later epoch has begun.")
@@ -358,17 +340,13 @@ class Replica:
 
     def _on_install_begun(self, event: events.InstallBegun, now: Milliseconds) -> list[Action]:
         self.state.emptied(event.replica, installing=event.transfer != 0)
-        actions = self._saves_due()
+        actions = self.state.save_what_waited()
         return actions + self.backup.on_install_begun(event, now) if self.backup is not None else actions
 
     def _on_chunk_installed(self, event: events.ChunkInstalled, now: Milliseconds) -> list[Action]:
         self.state.installing = False
         actions = self.backup.on_chunk_installed(event, now) if self.backup is not None else []
-        return self._saves_due() + actions
-
-    def _saves_due(self) -> list[Action]:
-        due, self._save_due = self._save_due, False
-        return self._save() if due else []
+        return self.state.save_what_waited() + actions
 
     def _on_storage_failed(self, event: events.StorageFailed, now: Milliseconds) -> list[Action]:
         self.failed = event.reason

@@ -7,9 +7,19 @@ every message carries both replicas' ids and the epoch (see `messages.py`).
 from typing import TYPE_CHECKING
 
 from corecache.config import Replication
-from corecache.identity import Epoch, Incarnation, Member, Milliseconds, NodeId, PartitionId, ReplicaId, Sequence
+from corecache.identity import (
+    Epoch,
+    Incarnation,
+    Lineage,
+    Member,
+    Milliseconds,
+    NodeId,
+    PartitionId,
+    ReplicaId,
+    Sequence,
+)
 from corecache.placement.view import VersionedView
-from corecache.replication.actions import Action, Apply, Cut, Send
+from corecache.replication.actions import Action, Apply, Cut, Save, Send
 from corecache.replication.log import Entry, Log, Retention, size_of
 from corecache.replication.messages import PartitionMessage
 from corecache.replication.peers import Peers
@@ -43,6 +53,7 @@ class State:
         "peers",
         "proposals",
         "retention",
+        "save_due",
         "settings",
         "transfers",
     )
@@ -70,6 +81,7 @@ class State:
         self.installs = 0
         self.installing = False
         """Whether the disk is at work on a snapshot for this replica, so that nothing else may be written."""
+        self.save_due = False
         self.transfers = 0
         applied = recovered.applied
         self.log = Log(applied.sequence, applied.epoch, applied.version, recovered.cut)
@@ -99,6 +111,26 @@ class State:
         """Returns a message of a kind to another member, with the epoch that this replica has accepted."""
         message = make(self.partition, self.facts.epoch, self.facts.replica, to.replica, *fields)
         return [Send(to.node, message, bulk)]  # type: ignore[arg-type]  # each kind that is sent is one of `Message`
+
+    def accept(self, epoch: Epoch, lineage: Lineage) -> list[Action]:
+        """Takes note, durably, of an epoch (R2)."""
+        facts = self.facts
+        if epoch == facts.epoch and lineage == facts.lineage:
+            return []
+        self.facts = ReplicaFacts(facts.replica, epoch, lineage, facts.installing)
+        return self._save()
+
+    def _save(self) -> list[Action]:
+        # While the disk is at work on a snapshot, it writes facts of its own: ours wait until it is done.
+        if self.installing:
+            self.save_due = True
+            return []
+        return [Save(self.facts)]
+
+    def save_what_waited(self) -> list[Action]:
+        """Saves the facts that changed while the disk was at work on a snapshot. Requires: it no longer is."""
+        due, self.save_due = self.save_due, False
+        return self._save() if due else []
 
     def begin_apply(self) -> list[Action]:
         """Begins to apply what is committed and not under way (R6)."""

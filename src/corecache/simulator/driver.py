@@ -18,7 +18,6 @@ from corecache.identity import Epoch, Incarnation, Milliseconds, NodeId, Partiti
 from corecache.operations import ConditionFailed, Put, Written
 from corecache.placement.view import VersionedView
 from corecache.replication import actions, events
-from corecache.replication.log import Entry, size_of
 from corecache.replication.machine import Machine
 from corecache.replication.messages import Envelope, Message, PartitionMessage, Replicated
 from corecache.replication.recovered import NOTHING_APPLIED, Recovered, ReplicaFacts
@@ -27,8 +26,8 @@ from corecache.simulator import contents
 from corecache.simulator.clock import NodeClock
 from corecache.simulator.disk import Disk
 from corecache.simulator.frames import decode_frame, encode_frame
+from corecache.simulator.reads import Reads
 from corecache.simulator.requests import ClientRequest
-from corecache.simulator.snapshot import Snapshot
 from corecache.simulator.trace import ViolationError
 from corecache.simulator.world import World
 
@@ -65,15 +64,13 @@ class Driver:
         self.world = world
         self.disk = disk
         self.clock = clock
-        self._dice = dice.random
         self._process = process
         self.schedule = world.schedule
         self.checks = world.checks
         self._outbox: dict[tuple[NodeId, bool], list[Message]] = {}
         self._wakes: dict[PartitionId, Milliseconds] = {}
-        self._snapshots: dict[tuple[PartitionId, int], Snapshot] = {}
         self._adopting: dict[PartitionId, None] = {}
-        self._turns: dict[tuple[PartitionId, type[Any]], int] = {}
+        reads = Reads(world.schedule, disk, dice, self._complete)
         self._on: dict[type[Any], Callable[[Any, Any], None]] = {
             actions.ProposeView: self._propose,
             actions.ReadView: self._read_view,
@@ -82,10 +79,10 @@ class Driver:
             actions.Append: self._append,
             actions.Apply: self._apply,
             actions.Cut: self._cut,
-            actions.Fetch: self._fetch,
-            actions.ReadLog: self._read_log,
-            actions.ReadSnapshot: self._read_snapshot,
-            actions.EndSnapshot: self._end_snapshot,
+            actions.Fetch: reads.fetch,
+            actions.ReadLog: reads.read_log,
+            actions.ReadSnapshot: reads.read_snapshot,
+            actions.EndSnapshot: reads.end_snapshot,
             actions.BeginInstall: self._begin_install,
             actions.Install: self._install,
             actions.Adopt: self._adopt,
@@ -298,54 +295,6 @@ class Driver:
         self._wakes.pop(partition, None)
         self.checks.dropped(self.name, partition)
         self.disk.begin(contents.DiscardWrite(partition), True)
-
-    def _fetch(self, partition: PartitionId, action: actions.Fetch) -> None:
-        held = self.disk.contents.replicas[partition]
-        early = self._dice() < 0.5
-        records = {key: held.records.get(key) for key in action.keys} if early else {}
-
-        def fetched() -> events.Event:
-            found = records if early else {key: held.records.get(key) for key in action.keys}
-            return events.Fetched(action.epoch, found, {})
-
-        self._complete(self._in_turn(partition, actions.Fetch, 4), partition, fetched)
-
-    def _in_turn(self, partition: PartitionId, kind: type[Any], delay_max: int) -> int:
-        """Throws how long a read takes, so that those of a kind end in the order in which they began."""
-        now = self.schedule.now
-        end = max(now + int(self._dice() * delay_max), self._turns.get((partition, kind), 0))
-        self._turns[partition, kind] = end
-        return end - now
-
-    def _read_log(self, partition: PartitionId, action: actions.ReadLog) -> None:
-        def read() -> events.Event:
-            log = self.disk.contents.replicas[partition].log
-            entries: list[Entry] = []
-            size_bytes, sequence = 0, action.above + 1
-            while sequence in log and sequence <= action.upto and (not entries or size_bytes < action.bytes_max):
-                entries.append(log[sequence])
-                size_bytes += size_of([log[sequence]])
-                sequence += 1
-            return events.LogRead(action.replica, action.above, tuple(entries))
-
-        self._complete(self._in_turn(partition, actions.ReadLog, 4), partition, read)
-
-    def _read_snapshot(self, partition: PartitionId, action: actions.ReadSnapshot) -> None:
-        key = (partition, action.transfer)
-        if action.number == 0:
-            self._snapshots[key] = Snapshot(self.disk.contents.replicas[partition])
-
-        def read() -> events.Event | None:
-            snapshot = self._snapshots.get(key)
-            if snapshot is None:
-                return None
-            records, last = snapshot.chunk(action.number, action.bytes_max)
-            return events.SnapshotRead(action.transfer, action.number, snapshot.point, records, last)
-
-        self._complete(self._in_turn(partition, actions.ReadSnapshot, 4), partition, read)
-
-    def _end_snapshot(self, partition: PartitionId, action: actions.EndSnapshot) -> None:
-        self._snapshots.pop((partition, action.transfer), None)
 
     def _send(self, partition: PartitionId | None, action: actions.Send) -> None:
         if isinstance(action.message, Replicated):

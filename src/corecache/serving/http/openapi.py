@@ -75,7 +75,7 @@ def description(config: Config) -> Json:
             "/v1/cluster/nodes": {"get": _view("nodes", "The nodes.", "NodeReport", many=True)},
             "/v1/cluster/partitions": {"get": _view("partitions", "The partitions.", "PartitionReport", many=True)},
             "/v1/storage": {"get": _view("storage", "The tree as it stands.", "StorageReport")},
-            "/v1/storage/digest": {"get": _digest()},
+            "/v1/storage/digest": {"get": _digest(config)},
             "/v1/storage/flush": {"post": _view("flush", "Write the memtables to SSTables.", "StorageReport")},
             "/v1/storage/compact": {"post": _view("compact", "Merge all SSTables.", "StorageReport")},
             "/healthz": {"get": _view("health", "Whether the process lives.", "Status")},
@@ -243,8 +243,8 @@ def _view(name: str, text: str, schema_name: str, many: bool = False) -> Json:
     return _plain(name, text, "application/json", {"type": "array", "items": schema} if many else schema)
 
 
-def _digest() -> Json:
-    number = {"type": "integer", "minimum": 0, "maximum": 16_383}
+def _digest(config: Config) -> Json:
+    number = {"type": "integer", "minimum": 0, "maximum": config.cluster.partitions - 1}
     asked = _view(
         "digest", "A checksum of this node's replica of a partition: equal for equal replicas.", "DigestReport"
     )
