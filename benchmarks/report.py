@@ -79,6 +79,37 @@ class Memory(msgspec.Struct, frozen=True):
     ready_after_stop_seconds: float
 
 
+class Failover(msgspec.Struct, frozen=True):
+    """One kill. The first three are the phases of the failover that took longest, of the `led` partitions.
+
+    `led_pause_ms` is the longest pause that clients felt in these, `other_pause_ms` that in those of which the dead node
+    only had a copy. `whole_seconds` is from when the node was ready again until everything had all its copies.
+    """
+
+    node: str
+    led: int
+    detection_ms: float
+    view_change_ms: float
+    activation_ms: float
+    led_pause_ms: float
+    other_pause_ms: float
+    whole_seconds: float
+
+    @property
+    def pause_ms(self) -> float:
+        """The longest pause of all partitions."""
+        return max(self.led_pause_ms, self.other_pause_ms)
+
+
+class Failovers(msgspec.Struct, frozen=True):
+    """Kills under load, and what became of the writes. `keys` were written before, and are read at the end."""
+
+    keys: int
+    partitions: int
+    writes: dict[str, int]
+    kills: list[Failover]
+
+
 class Settings(msgspec.Struct, frozen=True):
     """What the run was asked for."""
 
@@ -90,6 +121,7 @@ class Settings(msgspec.Struct, frozen=True):
     pairs: int
     memory_bytes: int
     command: str
+    kills: int = 20
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -103,3 +135,4 @@ class Report(msgspec.Struct, frozen=True):
     flushes: Flushes | None
     memory: Memory | None
     bounds: list[Bound]
+    failovers: Failovers | None = None

@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -60,16 +60,23 @@ class ZooKeeperServer:
         tick_ms: int = 100,
         settings: str = "",
         properties: tuple[str, ...] = (),
+        host: str = "127.0.0.1",
+        command: Sequence[str] = (),
     ) -> None:
-        """Takes a directory of its own. Sessions can be as short as two ticks; `settings` are more lines of zoo.cfg."""
+        """Takes a directory of its own. Sessions can be as short as two ticks; `settings` are more lines of zoo.cfg.
+
+        `host` is where it listens, and `command` what to put before the program, in a network namespace.
+        """
         self.directory = directory
         self.port = free_ports(1)[0] if port is None else port
-        self.address = f"127.0.0.1:{self.port}"
+        self.host = host
+        self.address = f"{host}:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self._properties = properties
+        self._command = list(command)
         (directory / "data").mkdir(parents=True, exist_ok=True)
         (directory / "zoo.cfg").write_text(
-            f"dataDir={directory}/data\nclientPort={self.port}\nclientPortAddress=127.0.0.1\ntickTime={tick_ms}\n"
+            f"dataDir={directory}/data\nclientPort={self.port}\nclientPortAddress={host}\ntickTime={tick_ms}\n"
             "minSessionTimeout=200\nmaxSessionTimeout=120000\nmaxClientCnxns=0\nadmin.enableServer=false\n"
             f"4lw.commands.whitelist=*\ninitLimit=100\nsyncLimit=50\n{settings}"
         )
@@ -87,7 +94,7 @@ class ZooKeeperServer:
         # The Java machine must be small and start quickly; forced syncs prove nothing about CoreCache.
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
+                [*self._command, "java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
                 + ["-Dzookeeper.forceSync=no", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
                 + [f"-D{given}" for given in self._properties]
                 + ["-cp", class_path(), "org.apache.zookeeper.server.quorum.QuorumPeerMain"]
@@ -112,7 +119,7 @@ class ZooKeeperServer:
     def ask(self, word: str) -> str:
         """Returns the answer to a four letter word, "" if there is none."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS) as connection:
+            with socket.create_connection((self.host, self.port), ANSWER_SECONDS) as connection:
                 connection.sendall(word.encode())
                 connection.shutdown(socket.SHUT_WR)
                 return b"".join(iter(lambda: connection.recv(65_536), b"")).decode()

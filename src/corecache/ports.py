@@ -23,7 +23,7 @@ from corecache.placement.view import VersionedView, View
 from corecache.replication.log import Entry
 from corecache.replication.messages import Envelope, Message
 from corecache.replication.recovered import AppliedPoint, NodeFacts, Recovered, ReplicaFacts
-from corecache.reports import ClusterReport, DigestReport, StorageReport
+from corecache.reports import ClusterReport, DigestReport, MoveReport, OrdersReport, RecoveryReport, StorageReport
 
 
 class Uncached:
@@ -183,15 +183,18 @@ class Coordinator(Protocol):
         One lower than the highest changes nothing. After a lost session the node is listed again by itself.
         """
 
-    async def create(self, facts: ClusterFacts, views: Mapping[PartitionId, View]) -> None:
-        """Creates the cluster with its first views; does nothing if it exists with the same name and partitions.
+    async def create(self, facts: ClusterFacts, views: Mapping[PartitionId, View]) -> bool:
+        """Creates the cluster with its first views; says whether it did: not if it exists with the same facts.
 
         A cluster exists when all of its views do: one that was created by halves is completed.
         Raises: CallerFault if it exists under another name or with another number of partitions.
         """
 
     async def facts(self) -> ClusterFacts | None:
-        """Returns the cluster's facts, None before `create`."""
+        """Returns the cluster's facts, None before `create`.
+
+        Their `creation` is this cluster's alone, whatever was given to `create`; "" from the coordinator of one node.
+        """
 
     async def views(self) -> dict[PartitionId, VersionedView]:
         """Returns every partition's view; empty before `create`."""
@@ -225,6 +228,9 @@ class Coordinator(Protocol):
 
     def campaign(self, elected: Callable[[bool], None]) -> None:
         """Stands for election as controller: calls `elected` with True when it wins and False when it no longer is."""
+
+    async def controller(self) -> NodeId | None:
+        """Returns who is the controller, None if nobody is at the moment."""
 
     def watch_session(self, changed: Callable[[SessionState], None]) -> None:
         """Calls `changed` at each change of the session's state, and once for the present one."""
@@ -328,6 +334,30 @@ class Service(Protocol):
 
     def cluster(self) -> ClusterReport:
         """Returns who holds what, as this node knows it."""
+
+    async def orders(self) -> OrdersReport:
+        """Returns what operators have ordered, and how far it is, as of now."""
+
+    async def moves(self, drained: NodeId | None = None) -> tuple[MoveReport, ...]:
+        """Returns what `rebalance(True)` would move, in its order; with `drained`, what the drain of that node would.
+
+        Raises: CallerFault if that node can't be drained.
+        """
+
+    async def drain(self, node: NodeId, cancel: bool) -> OrdersReport:
+        """Orders that a node is to hold nothing, or cancels that. Raises: CallerFault if it can't be."""
+
+    async def rebalance(self, run: bool) -> OrdersReport:
+        """Orders that copies and primaries are evened out, or that nothing more is moved for that."""
+
+    async def require_in_sync(self, min_in_sync: int) -> OrdersReport:
+        """Orders how many copies a success needs; 0 leaves it to the cluster. Raises: CallerFault if it can't be."""
+
+    async def recover(self, partition: PartitionId, node: NodeId, accept_data_loss: bool) -> RecoveryReport:
+        """Has a partition whose members in sync are lost go on from the copy of `node`, which must be this one (R9).
+
+        Raises: CallerFault if the loss is not accepted, there is nothing to recover, or no whole copy here.
+        """
 
     def unready(self) -> str | None:
         """Returns None if every partition here can be read and written, else the reason why not."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from corecache.identity import Incarnation, NodeId, PartitionId
+from corecache.identity import Epoch, Incarnation, Lineage, NodeId, PartitionId, Timestamp
 from corecache.placement.view import View
 
 
@@ -103,6 +103,52 @@ class ClusterReport(msgspec.Struct, frozen=True):
     node: NodeId
     nodes: tuple[NodeReport, ...]
     partitions: tuple[PartitionReport, ...]
+
+
+class MoveReport(msgspec.Struct, frozen=True):
+    """A step of a rebalance: who is wanted of a partition before and after it, the preferred primary first, and why."""
+
+    partition: PartitionId
+    before: tuple[NodeId, ...]
+    after: tuple[NodeId, ...]
+    reason: str
+
+
+class DrainReport(msgspec.Struct, frozen=True):
+    """A node that is to hold nothing. `holds` counts partitions; a `drained` one can be stopped."""
+
+    node: NodeId
+    holds: int
+    drained: bool
+
+
+class OrdersReport(msgspec.Struct, frozen=True):
+    """What operators have ordered, and how far it is.
+
+    `rebalancing`: whether copies and primaries are evened out. `min_in_sync`: 0 if it is left to the cluster;
+    `min_in_sync_left` counts the partitions whose view has another number yet. `moving` are the partitions of which a
+    copy is being made, `moves_left` the steps that have not begun. `controller`: who has all of this done.
+    """
+
+    controller: NodeId | None
+    draining: tuple[DrainReport, ...]
+    rebalancing: bool
+    min_in_sync: int
+    min_in_sync_left: int
+    moving: tuple[PartitionId, ...]
+    moves_left: int
+
+
+class RecoveryReport(msgspec.Struct, frozen=True):
+    """From which copy a partition goes on, and what that holds. `newest` is a date in ms, 0 if there is no record."""
+
+    partition: PartitionId
+    node: NodeId
+    lineage: Lineage
+    epoch: Epoch
+    records: int
+    bytes: int
+    newest: Timestamp
 
 
 class DigestReport(msgspec.Struct, frozen=True):

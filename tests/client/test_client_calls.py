@@ -9,7 +9,7 @@ import pytest
 
 from client.live_server import LiveServer
 from corecache.client import ConditionFailed
-from corecache.errors import CallerFault, NotDone
+from corecache.errors import CallerFault, NotDone, OutcomeUnknown
 from corecache.identity import Version
 from corecache.operations import (
     NEVER,
@@ -196,6 +196,27 @@ def test_reports_are_read(connect: Any, live: LiveServer) -> None:
     assert client.cluster() == live.service.cluster()
     for report in (client.storage(), client.flush(), client.compact()):
         assert (report.memtable_entries, report.memtable_bytes) == (1, 6)
+
+
+def test_orders_are_given_and_read(connect: Any, live: LiveServer) -> None:
+    """Each call gives the order it is named for; what is refused is the caller's fault."""
+    client = connect(live.url)
+    assert [drain.node for drain in client.drain("memory").draining] == ["memory"]
+    assert client.drain("memory", cancel=True).draining == ()
+    assert not client.rebalance(False).rebalancing
+    assert client.rebalance().rebalancing
+    assert client.require_in_sync(1) == client.orders()
+    assert client.orders().min_in_sync == 1
+    assert [move.after for move in client.moves()] == [("other",)]
+    assert client.moves("memory") == client.moves()
+    assert client.recover(0, "memory", accept_data_loss=True).lineage == 2
+    refused = (client.drain, "a b&c"), (client.moves, "é&drain=memory"), (client.recover, 0, "memory")
+    for call, *arguments in refused:
+        with pytest.raises(CallerFault):
+            call(*arguments)
+    live.service.arranged = OutcomeUnknown("order_unknown", "It may stand.")
+    with pytest.raises(OutcomeUnknown):
+        client.rebalance()
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 8193])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from coordination.coordinator_stage import (
@@ -16,6 +17,7 @@ from coordination.coordinator_stage import (
     ZooKeeperStage,
     created,
     entry,
+    facts_given,
     played,
     view,
 )
@@ -91,12 +93,31 @@ def test_the_facts_are_those_of_the_creation(play: Play) -> None:
     async def scene(coordinator: Coordinator) -> None:
         assert await coordinator.facts() is None
         views = {PartitionId(n): view(0) for n in range(PARTITIONS)}
-        await coordinator.create(ClusterFacts("red", PARTITIONS, 2), views)
-        assert await coordinator.facts() == ClusterFacts("red", PARTITIONS, 2)
-        await coordinator.create(ClusterFacts("red", PARTITIONS, 5), views)
-        assert await coordinator.facts() == ClusterFacts("red", PARTITIONS, 2)
+        assert await coordinator.create(ClusterFacts("red", PARTITIONS, 2), views)
+        assert await facts_given(coordinator) == ClusterFacts("red", PARTITIONS, 2)
+        assert not await coordinator.create(ClusterFacts("red", PARTITIONS, 5), views)
+        assert await facts_given(coordinator) == ClusterFacts("red", PARTITIONS, 2)
 
     play(scene)
+
+
+def test_a_creation_has_a_name_of_its_own(play_cluster: PlayCluster) -> None:
+    """The same for all nodes, and for good; whatever is given, nobody else's; and one of two who create says so."""
+
+    async def scene(stage: Stage) -> None:
+        first, second = await stage.coordinator(), await stage.coordinator()
+        given = msgspec.structs.replace(FACTS, creation="mine")
+        views = {PartitionId(n): view(0) for n in range(PARTITIONS)}
+        created = await asyncio.gather(first.create(given, views), second.create(given, views))
+        assert sorted(created) == [False, True]
+        found = await first.facts()
+        assert found is not None
+        assert found.creation not in ("", "mine")
+        assert await second.facts() == found
+        await second.create(given, views)
+        assert await first.facts() == found == await (await stage.coordinator()).facts()
+
+    play_cluster(scene)
 
 
 def test_creating_with_other_facts_is_refused(play: Play) -> None:
@@ -110,7 +131,7 @@ def test_creating_with_other_facts_is_refused(play: Play) -> None:
         with pytest.raises(CallerFault, match=r"cluster\.partitions") as number:
             await coordinator.create(ClusterFacts("red", 1), {PartitionId(0): view(9)})
         assert (name.value.code, number.value.code) == ("other_cluster", "other_partitions")
-        assert await coordinator.facts() == FACTS
+        assert await facts_given(coordinator) == FACTS
         assert all(found == VersionedView(view(0), 0) for found in (await coordinator.views()).values())
 
     play(scene)
@@ -320,12 +341,15 @@ def test_orders_change_by_compare_and_set(play: Play) -> None:
 
 
 def test_who_stands_alone_is_the_controller(play: Play) -> None:
-    """The only candidate wins."""
+    """The only candidate wins, and everybody can be told."""
 
     async def scene(coordinator: Coordinator) -> None:
         elected: Ear[bool] = Ear()
+        await coordinator.register(entry())
+        assert await coordinator.controller() is None
         coordinator.campaign(elected)
         assert await elected.until(bool) == [True]
+        assert await coordinator.controller() == entry().node
 
     play(scene)
 
@@ -423,13 +447,19 @@ def test_one_is_controller_until_it_goes(play_cluster: PlayCluster) -> None:
     async def scene(stage: Stage) -> None:
         nodes = [await stage.coordinator() for _ in range(3)]
         elected: Ear[tuple[int, bool]] = Ear()
+        closed: list[Coordinator] = []
         for number, node in enumerate(nodes):
+            await node.register(entry(f"n{number}"))
             node.campaign(lambda won, number=number: elected((number, won)))  # type: ignore[misc]
         for turn in range(3):
             await elected.until(lambda heard, turn=turn: len(heard) > turn)  # type: ignore[misc]
             number, won = elected.heard[turn]
             assert won
+            for node in nodes:
+                if node not in closed:
+                    assert await node.controller() == NodeId(f"n{number}")
             await nodes[number].close()
+            closed.append(nodes[number])
         assert sorted(elected.heard) == [(0, True), (1, True), (2, True)]
 
     play_cluster(scene)

@@ -43,7 +43,7 @@ def test_the_documented_examples_are_such_znodes() -> None:
     for path, text in found.items():
         assert znodes.encode(znodes.decode(path, text, KINDS[path])) == text
     facts = znodes.decode_cluster(LAYOUT.cluster, found[LAYOUT.cluster]).facts()
-    assert facts == ClusterFacts("red", 8, 3)
+    assert facts == ClusterFacts("red", 8, 3, "5f1c09aa")
 
 
 def test_fields_that_are_not_known_are_passed_over() -> None:

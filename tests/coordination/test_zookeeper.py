@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from coordination.coordinator_stage import DEADLINE_SECONDS, Ear, ViewEar, ZooKeeperStage, created, entry, view
+from coordination.coordinator_stage import (
+    DEADLINE_SECONDS,
+    Ear,
+    ViewEar,
+    ZooKeeperStage,
+    created,
+    entry,
+    facts_given,
+    view,
+)
 from coordination.zookeeper_lab import (
     ONE,
     TWO,
@@ -210,7 +219,9 @@ def test_clusters_and_chroots_do_not_see_each_other(zookeeper_address: str) -> N
         assert await other_place.facts() is None
         assert await (await stage.coordinator("red")).facts() is None
         await created(other_place, 3)
-        assert await node.facts() == ClusterFacts("red", 8)
+        assert await facts_given(node) == ClusterFacts("red", 8)
+        names = [await each.facts() for each in (node, other_place)]
+        assert len({each.creation for each in names if each is not None}) == 2
 
     play(settings(zookeeper_address), scene)
 

@@ -69,10 +69,14 @@ class Member(Node):
         """The port on which it listens for other nodes."""
         return self._peer_lease.number
 
+    def connection(self, seconds: float = REQUEST_SECONDS) -> http.client.HTTPConnection:
+        """Returns a connection to the node, which is opened with the first request."""
+        return http.client.HTTPConnection(self.host, self.port, timeout=seconds)
+
     @contextlib.contextmanager
     def connected(self, seconds: float = REQUEST_SECONDS) -> Iterator[http.client.HTTPConnection]:
         """Gives a connection to the node."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=seconds)
+        connection = self.connection(seconds)
         try:
             yield connection
         finally:
@@ -151,6 +155,24 @@ class Cluster:
         self.await_whole()
         return self
 
+    def kill(self, nodes: Sequence[Member] = ()) -> None:
+        """Kills nodes, or all of them, at the same moment."""
+        killed = list(nodes) or self.running
+        for node in killed:
+            assert node.process is not None
+            node.process.kill()
+        for node in killed:
+            node.kill()
+
+    def restart(self) -> None:
+        """Starts the nodes that don't run, all at once, and waits until each partition is served where it should be."""
+        stopped = [node for node in self.nodes if not node.running]
+        for node in stopped:
+            node.spawn()
+        for node in stopped:
+            node.await_ready()
+        self.await_settled()
+
     @property
     def running(self) -> list[Member]:
         """The nodes whose process lives."""
@@ -201,6 +223,33 @@ class Cluster:
 
         return self.await_true(whole, f"{wanted} copies of every partition, in sync, on {sorted(among)}", seconds)
 
+    def await_settled(self, seconds: float = WHOLE_SECONDS) -> float:
+        """Waits until the cluster is whole and each partition is served by the node it should be; returns the seconds.
+
+        A move that is under way would change epochs by itself.
+        """
+
+        def settled() -> bool:
+            views = self.views()
+            return all(
+                view["primary"]["node"] == view["replicas"][0] and view["min_in_sync"] == min(2, len(self.running))
+                for view in views.values()
+            ) and all(self.serves(self.node(view["primary"]["node"]), partition) for partition, view in views.items())
+
+        whole = self.await_whole(seconds=seconds)
+        return whole + self.await_true(settled, "each partition is served by the node it should be", seconds)
+
+    def serves(self, node: Member, partition: int) -> bool:
+        """Says whether a node serves a partition, by its own word."""
+        report = node.report()
+        return report is not None and any(
+            each["id"] == partition and each["role"] == "primary" for each in report["partitions"]
+        )
+
+    def epochs(self) -> dict[int, int]:
+        """Returns the epoch of each partition."""
+        return {number: view["epoch"] for number, view in self.views().items()}
+
     def await_spread(self, seconds: float = WHOLE_SECONDS) -> float:
         """Waits until every running node is primary of something; returns the seconds."""
 
@@ -219,6 +268,11 @@ class Cluster:
             assert time.monotonic() < began + seconds, f"not within {seconds} s: {what}\n{self.told()}"
             time.sleep(0.02)
         return time.monotonic() - began
+
+    def let_pass(self, seconds: float, since: float | None = None) -> None:
+        """Lets time pass, counted from a moment or from now, and sees that no node ends by itself meanwhile."""
+        end = seconds + (time.monotonic() if since is None else since)
+        self.await_true(lambda: time.monotonic() >= end, "time to pass", seconds + 1)
 
     def told(self) -> str:
         """Returns what the running nodes say, a line a partition."""

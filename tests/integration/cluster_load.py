@@ -29,6 +29,8 @@ SOCKET_SECONDS = 20.0
 VALUE_BYTES = 100
 KEYS_EACH = 8
 
+_numbers = itertools.count(1)
+
 
 @dataclass
 class Key:
@@ -78,7 +80,7 @@ class Load:
         self._deadline_ms = deadline_ms
         self._pause = pause
         self._stopping = threading.Event()
-        self._names = itertools.count()
+        self._names = (b"load-%d/%d" % (load, number) for load in [next(_numbers)] for number in itertools.count())
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._guarded, args=(self._write, number), daemon=True) for number in range(writers)
@@ -179,7 +181,7 @@ class Load:
     def _new_key(self, partition: int) -> Key:
         with self._lock:
             while True:
-                name = b"key-%d" % next(self._names)
+                name = next(self._names)
                 if partition_of(name) == partition:
                     key = Key(name)
                     self.keys.append(key)

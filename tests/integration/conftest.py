@@ -11,7 +11,7 @@ import pytest
 
 from integration.node_harness import Node, Shim
 
-SHIM_SOURCE = Path(__file__).parent / "shim" / "faults.c"
+SHIMS = Path(__file__).parent / "shim"
 
 
 @pytest.fixture
@@ -32,23 +32,21 @@ def new_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
 @pytest.fixture(scope="session")
 def shim_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shim, compiled."""
+    return _compiled("faults", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def clock_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shim that shifts a process's wall clock by CLOCK_SHIM_SECONDS, compiled."""
+    return _compiled("clock", tmp_path_factory)
+
+
+def _compiled(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("gcc") is None:
-        pytest.skip("the fault shim needs gcc")
-    library = tmp_path_factory.mktemp("shim") / "faults.so"
-    order = [
-        "gcc",
-        "-O2",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-shared",
-        "-fPIC",
-        "-o",
-        str(library),
-        str(SHIM_SOURCE),
-        "-ldl",
-    ]
-    subprocess.run(order, check=True)
+        pytest.skip("a shim needs gcc")
+    library = tmp_path_factory.mktemp("shim") / f"{name}.so"
+    order = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(library)]
+    subprocess.run([*order, str(SHIMS / f"{name}.c"), "-ldl"], check=True)
     return library
 
 

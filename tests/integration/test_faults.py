@@ -7,10 +7,7 @@ small file system of the test's own. Each test ends with a restart and compares 
 import concurrent.futures
 import errno
 import itertools
-import os
 import random
-import shutil
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from integration.node_harness import REQUEST_SECONDS, Answer, Node, Shim, wait_until
+from integration.small_disk import SmallDisk, mounted
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -182,42 +180,11 @@ def test_a_write_whose_disk_hangs_is_unknown_at_its_deadline(new_node: Callable[
 # A full disk.
 
 
-class SmallDisk:
-    """A file system of a few megabytes in a mount namespace of its own, which ends with its holder."""
-
-    def __init__(self, place: Path, size_bytes: int) -> None:
-        place.mkdir(parents=True)
-        self._place = place
-        mount = f"mount -t tmpfs -o size={size_bytes} none {place} && echo mounted && exec sleep 600"
-        self._holder = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", mount], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        assert self._holder.stdout is not None
-        self.usable = self._holder.stdout.readline() == b"mounted\n"
-        self.command = ["nsenter", f"--target={self._holder.pid}", "--mount", "--"]
-
-    def resize(self, size_bytes: int) -> None:
-        """Gives the file system another size."""
-        order = ["mount", "-o", f"remount,size={size_bytes}", str(self._place)]
-        subprocess.run([*self.command, *order], check=True)
-
-    def end(self) -> None:
-        """Lets it go."""
-        self._holder.kill()
-        self._holder.communicate()
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     """A disk of 160 MiB at the data directory of the node called `node`."""
-    if os.geteuid() != 0 or shutil.which("unshare") is None or shutil.which("nsenter") is None:
-        pytest.skip("mounting a small disk needs root")
-    disk = SmallDisk(tmp_path / "node" / "data", 160 * MIB)
-    if not disk.usable:
-        disk.end()
-        pytest.skip("mounting is not permitted here")
-    yield disk
-    disk.end()
+    with mounted(tmp_path / "node" / "data", 160 * MIB) as disk:
+        yield disk
 
 
 def fill(node: Node, oracle: Oracle, puts_max: int) -> Answer:

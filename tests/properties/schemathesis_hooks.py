@@ -25,6 +25,11 @@ def filter_case(context: Any, case: Any) -> bool:
     if not all(_TAGS.fullmatch(tag) for tag in tags):
         # Schemathesis itself breaks the declared pattern here: its coverage phase sends 0 without quotes.
         return False
+    if case.path in ("/v1/cluster/drain", "/v1/cluster/recover", "/v1/cluster/min-in-sync"):
+        # Which orders can be carried out depends on the cluster: on this one, of a single node, hardly any.
+        return False
+    if "drain" in (case.query or {}):
+        return False
     if "cursor" in (case.query or {}):
         # A cursor is right for one listing only, the one whose page gave it.
         return False

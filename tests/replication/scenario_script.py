@@ -140,6 +140,12 @@ class Script:
         assert node.machine is not None
         self._lab.perform(node, node.machine.leave(self._lab.now))
 
+    def _on_room(self, name: str, is_there: str) -> None:
+        """NODE yes|no: its disk has room for puts, or has none."""
+        node = self._node(name)
+        assert node.machine is not None
+        node.machine.room(is_there == "yes", self._lab.now)
+
     # The coordinator.
 
     def _on_view(self, *words: str) -> None:

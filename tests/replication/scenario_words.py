@@ -154,12 +154,12 @@ def message_words(message: said.Message) -> str:  # noqa: C901 (one case for eac
             return f"Fenced epoch={epoch}"
         case said.Invite():
             return "Invite"
-        case said.Beat(number, _, claims, leaving):
+        case said.Beat(number, _, claims, leaving, full):
             claimed = (
                 ""
                 if not claims
                 else "".join(f" claims epoch={claim.epoch}{' stuck' if claim.stuck else ''}" for claim in claims)
             )
-            return f"Beat {number}{claimed}{' leaving' if leaving else ''}"
+            return f"Beat {number}{claimed}{' leaving' if leaving else ''}{' full' if full else ''}"
         case said.Grant(number, _, known, _, withheld):
             return f"Grant {number}" + (" withheld" if withheld else "") + ("" if known else " of an unknown table")

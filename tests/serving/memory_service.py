@@ -9,6 +9,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+import msgspec
+
 from corecache.errors import CallerFault, CoreCacheError
 from corecache.identity import (
     Epoch,
@@ -39,10 +41,22 @@ from corecache.operations import (
     Result,
     Written,
 )
+from corecache.placement.partition_map import Orders
 from corecache.placement.slots import slot_of
 from corecache.placement.view import View
 from corecache.ports import Item, Page
-from corecache.reports import ClusterReport, DigestReport, Level, NodeReport, PartitionReport, StorageReport
+from corecache.reports import (
+    ClusterReport,
+    DigestReport,
+    DrainReport,
+    Level,
+    MoveReport,
+    NodeReport,
+    OrdersReport,
+    PartitionReport,
+    RecoveryReport,
+    StorageReport,
+)
 
 
 class SystemClock:
@@ -70,6 +84,7 @@ class MemoryService:
         self.gate: asyncio.Event | None = None
         self.begun = 0
         self.not_ready: str | None = None
+        self.ordered = Orders()
         self.page_bytes_max = 8 * 1024 * 1024
         self._clock = SystemClock()
         self._version = 0
@@ -214,6 +229,51 @@ class MemoryService:
             (NodeReport(node, Incarnation(1), True, {"http": "127.0.0.1:8000"}, "0"),),
             (PartitionReport(PartitionId(0), 0, 16_383, view, 1, "primary", version, version, version, 0),),
         )
+
+    async def orders(self) -> OrdersReport:
+        """Returns what was ordered; there is nothing that could be under way."""
+        await self._pass()
+        draining = tuple(DrainReport(node, 1, False) for node in self.ordered.draining)
+        least = self.ordered.min_in_sync
+        return OrdersReport(NodeId("memory"), draining, self.ordered.rebalancing, least, 0, (), 0)
+
+    async def moves(self, drained: NodeId | None = None) -> tuple[MoveReport, ...]:
+        """Returns one move that nobody makes."""
+        await self._pass()
+        if drained is not None:
+            self._check(drained)
+        return (MoveReport(PartitionId(0), (NodeId("memory"),), (NodeId("other"),), "a test wants it"),)
+
+    async def drain(self, node: NodeId, cancel: bool) -> OrdersReport:
+        """Notes a drain. Raises: CallerFault for any other node."""
+        self._check(node)
+        self.ordered = msgspec.structs.replace(self.ordered, draining=() if cancel else (node,))
+        return await self.orders()
+
+    async def rebalance(self, run: bool) -> OrdersReport:
+        """Notes whether loads are to be evened out."""
+        self.ordered = msgspec.structs.replace(self.ordered, rebalancing=run)
+        return await self.orders()
+
+    async def require_in_sync(self, min_in_sync: int) -> OrdersReport:
+        """Notes the number. Raises: CallerFault above 1."""
+        if min_in_sync > 1:
+            raise CallerFault("bad_min_in_sync", "This service has one copy.")
+        self.ordered = msgspec.structs.replace(self.ordered, min_in_sync=min_in_sync)
+        return await self.orders()
+
+    async def recover(self, partition: PartitionId, node: NodeId, accept_data_loss: bool) -> RecoveryReport:
+        """Has nothing to recover. Raises: CallerFault for another node, and without the acceptance."""
+        if node != "memory":
+            raise CallerFault("other_node", f"Only {node} itself can go on from its copy.")
+        if not accept_data_loss:
+            raise CallerFault("data_loss_not_accepted", "Accept the loss, or don't.")
+        await self._pass()
+        return RecoveryReport(partition, node, Lineage(2), Epoch(2), len(self.records), 0, Timestamp(0))
+
+    def _check(self, node: NodeId) -> None:
+        if node != "memory":
+            raise CallerFault("node_unknown", f"There is no node {node!r}.")
 
     def unready(self) -> str | None:
         """Returns what the test has set."""

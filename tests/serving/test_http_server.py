@@ -78,6 +78,21 @@ async def test_stopping_answers_what_is_under_way(lab: Lab) -> None:
 
 
 @served()
+async def test_a_request_that_is_on_its_way_when_the_node_stops_is_answered(lab: Lab) -> None:
+    """Its client could not have known: the answer tells it to come no more, and the connection closes."""
+    busy = await lab.connect()
+    await busy.send(request("PUT", "/v1/kv/a", b"1"))
+    assert "connection" not in (await busy.answer()).headers
+    stopping = asyncio.ensure_future(lab.server.stop(20_000))
+    await asyncio.sleep(0)
+    await busy.send(request("PUT", "/v1/kv/b", b"2"))
+    assert (await busy.answer()).headers["connection"] == "close"
+    assert await busy.is_closed()
+    await stopping
+    assert set(lab.service.records) == {b"a", b"b"}
+
+
+@served()
 async def test_stopping_cuts_off_what_does_not_end(lab: Lab) -> None:
     """When time is up, requests under way end without an answer, and `stop` returns."""
     lab.service.gate = asyncio.Event()

@@ -135,7 +135,9 @@ def test_the_examples_of_the_formats_page_hold() -> None:
         keyspace.log_key(partition, entry.sequence),
         keyspace.entry_bytes(entry),
         keyspace.NODE_FACTS_KEY,
-        keyspace.node_facts_bytes(NodeFacts("corecache", 16, NodeId("n1"), Incarnation(3), Milliseconds(0))),
+        keyspace.node_facts_bytes(
+            NodeFacts("corecache", 16, NodeId("n1"), Incarnation(3), Milliseconds(1000), "5f1c09aa")
+        ),
         keyspace.replica_facts_key(partition),
         keyspace.replica_facts_bytes(ReplicaFacts(ReplicaId("r1"), Epoch(4))),
         keyspace.applied_key(partition),

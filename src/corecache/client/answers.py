@@ -33,7 +33,7 @@ from corecache.operations import (
     Result,
     Written,
 )
-from corecache.reports import ClusterReport, StorageReport
+from corecache.reports import ClusterReport, MoveReport, OrdersReport, RecoveryReport, StorageReport
 
 BatchResult: TypeAlias = Result | CoreCacheError
 
@@ -152,6 +152,21 @@ def results(answer: Answer, asked: Sequence[Operation]) -> list[BatchResult]:
 def cluster_report(answer: Answer) -> ClusterReport:
     """Reads the cluster's report."""
     return _json(answer, ClusterReport)
+
+
+def orders_report(answer: Answer) -> OrdersReport:
+    """Reads what is ordered, which an order answers too."""
+    return _json(answer, OrdersReport)
+
+
+def recovery_report(answer: Answer) -> RecoveryReport:
+    """Reads from which copy a partition goes on."""
+    return _json(answer, RecoveryReport)
+
+
+def moves(answer: Answer) -> list[MoveReport]:
+    """Reads what would be moved."""
+    return _json(answer, dict[str, list[MoveReport]]).get("moves", [])
 
 
 def storage_report(answer: Answer) -> StorageReport:

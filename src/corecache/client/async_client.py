@@ -31,7 +31,7 @@ from corecache.client.endpoints import (
 from corecache.client.requests import Range, Request
 from corecache.identity import Version
 from corecache.operations import Operation, Record
-from corecache.reports import ClusterReport, StorageReport
+from corecache.reports import ClusterReport, MoveReport, OrdersReport, RecoveryReport, StorageReport
 
 
 class AsyncClient:
@@ -96,6 +96,31 @@ class AsyncClient:
     async def cluster(self) -> ClusterReport:
         """Does what `Client.cluster` does."""
         return answers.cluster_report(await self._ask(requests.cluster()))
+
+    async def orders(self) -> OrdersReport:
+        """Does what `Client.orders` does."""
+        return answers.orders_report(await self._ask(requests.orders()))
+
+    async def moves(self, drained: str | None = None) -> list[MoveReport]:
+        """Does what `Client.moves` does."""
+        return answers.moves(await self._ask(requests.moves(drained)))
+
+    async def drain(self, node: str, cancel: bool = False) -> OrdersReport:
+        """Does what `Client.drain` does."""
+        return answers.orders_report(await self._ask(requests.order("drain", {"node": node, "cancel": cancel})))
+
+    async def rebalance(self, run: bool = True) -> OrdersReport:
+        """Does what `Client.rebalance` does."""
+        return answers.orders_report(await self._ask(requests.order("rebalance", {"run": run})))
+
+    async def require_in_sync(self, min_in_sync: int) -> OrdersReport:
+        """Does what `Client.require_in_sync` does."""
+        return answers.orders_report(await self._ask(requests.order("min-in-sync", {"min_in_sync": min_in_sync})))
+
+    async def recover(self, partition: int, node: str, accept_data_loss: bool = False) -> RecoveryReport:
+        """Does what `Client.recover` does."""
+        order = {"partition": partition, "node": node, "accept_data_loss": accept_data_loss}
+        return answers.recovery_report(await self._ask(requests.order("recover", order)))
 
     async def storage(self) -> StorageReport:
         """Does what `Client.storage` does."""

@@ -32,7 +32,7 @@ from corecache.client.endpoints import (
 from corecache.client.requests import Range, Request
 from corecache.identity import Version
 from corecache.operations import Operation, Record
-from corecache.reports import ClusterReport, StorageReport
+from corecache.reports import ClusterReport, MoveReport, OrdersReport, RecoveryReport, StorageReport
 
 
 class Client:
@@ -116,6 +116,34 @@ class Client:
     def cluster(self) -> ClusterReport:
         """Returns who holds what, as the node asked knows it."""
         return answers.cluster_report(self._ask(requests.cluster()))
+
+    def orders(self) -> OrdersReport:
+        """Returns what operators have ordered, and how far it is."""
+        return answers.orders_report(self._ask(requests.orders()))
+
+    def moves(self, drained: str | None = None) -> list[MoveReport]:
+        """Returns what a rebalance would move, in its order; with `drained`, what draining that node would."""
+        return answers.moves(self._ask(requests.moves(drained)))
+
+    def drain(self, node: str, cancel: bool = False) -> OrdersReport:
+        """Orders that a node is to hold nothing, or cancels that, and returns how things stand then."""
+        return answers.orders_report(self._ask(requests.order("drain", {"node": node, "cancel": cancel})))
+
+    def rebalance(self, run: bool = True) -> OrdersReport:
+        """Orders that copies and primaries are evened out (or not any more), and returns how things stand."""
+        return answers.orders_report(self._ask(requests.order("rebalance", {"run": run})))
+
+    def require_in_sync(self, min_in_sync: int) -> OrdersReport:
+        """Orders how many copies a success needs (0: what the cluster finds right); returns how things stand."""
+        return answers.orders_report(self._ask(requests.order("min-in-sync", {"min_in_sync": min_in_sync})))
+
+    def recover(self, partition: int, node: str, accept_data_loss: bool = False) -> RecoveryReport:
+        """Has a partition go on from a node's copy, which loses what only the lost members in sync had.
+
+        The endpoint must be that node's own.
+        """
+        order = {"partition": partition, "node": node, "accept_data_loss": accept_data_loss}
+        return answers.recovery_report(self._ask(requests.order("recover", order)))
 
     def storage(self) -> StorageReport:
         """Returns the tree of the node asked as it stands."""

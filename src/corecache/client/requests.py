@@ -117,6 +117,23 @@ def cluster() -> Request:
     return Request("GET", "/v1/cluster", repeatable=True)
 
 
+def orders() -> Request:
+    """Asks what operators have ordered."""
+    return Request("GET", "/v1/cluster/orders", repeatable=True)
+
+
+def moves(drained: str | None) -> Request:
+    """Asks what a rebalance would move, or the drain of a node."""
+    query = "" if drained is None else f"?drain={_quoted(drained.encode())}"
+    return Request("GET", f"/v1/cluster/rebalance{query}", repeatable=True)
+
+
+def order(name: str, said: dict[str, Any]) -> Request:
+    """Gives the cluster an order."""
+    headers = {"Content-Type": "application/json"}
+    return Request("POST", f"/v1/cluster/{name}", repeatable=False, headers=headers, body=msgspec.json.encode(said))
+
+
 def storage() -> Request:
     """Asks how the tree stands."""
     return Request("GET", "/v1/storage", repeatable=True)

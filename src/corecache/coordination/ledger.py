@@ -55,20 +55,21 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
         """Returns the cluster's facts, None before `create`."""
         return ClusterFacts(self.cluster, self.partitions, self.replication_factor) if self.cluster else None
 
-    def create(self, facts: ClusterFacts, views: Mapping[PartitionId, View]) -> None:
-        """Creates the cluster with its first views at version 0; changes nothing if it exists with the same facts.
+    def create(self, facts: ClusterFacts, views: Mapping[PartitionId, View]) -> bool:
+        """Creates the cluster with its first views at version 0; says whether it did, or found it with these facts.
 
         Requires: a name, and one view for each of the partitions.
         Raises: CallerFault if it exists under another name or with another number of partitions.
         """
         check_creation(facts, views)
         found = self.facts()
-        if found is None:
-            self.cluster, self.partitions = facts.name, facts.partitions
-            self.replication_factor = facts.replication_factor
-            self.views = {partition: VersionedView(views[partition], 0) for partition in sorted(views)}
-        else:
+        if found is not None:
             check_same_cluster(found, facts)
+            return False
+        self.cluster, self.partitions = facts.name, facts.partitions
+        self.replication_factor = facts.replication_factor
+        self.views = {partition: VersionedView(views[partition], 0) for partition in sorted(views)}
+        return True
 
     def propose(self, partition: PartitionId, view: View, expected: int) -> VersionedView | None:
         """Replaces a view if its version is `expected`. Returns the new one, None if it has another version.

@@ -77,6 +77,7 @@ class LocalCoordinator:
         self._following = Following()
         self._living: dict[NodeId, NodeEntry] = {}
         self._node_watchers: list[Callable[[], None]] = []
+        self._stands = False
         self._closed = False
 
     @classmethod
@@ -100,9 +101,9 @@ class LocalCoordinator:
                 self._soon(changed)
         return highest
 
-    async def create(self, facts: ClusterFacts, views: Mapping[PartitionId, View]) -> None:
+    async def create(self, facts: ClusterFacts, views: Mapping[PartitionId, View]) -> bool:
         """Creates the cluster, or finds it there. Raises: CallerFault if it exists with other facts."""
-        await self._change(lambda ledger: ledger.create(facts, views))
+        return await self._change(lambda ledger: ledger.create(facts, views))
 
     async def facts(self) -> ClusterFacts | None:
         """Returns the cluster's facts, None before `create`."""
@@ -150,7 +151,12 @@ class LocalCoordinator:
 
     def campaign(self, elected: Callable[[bool], None]) -> None:
         """Stands for election as controller, and wins: there is nobody else."""
+        self._stands = True
         self._soon(elected, True)
+
+    async def controller(self) -> NodeId | None:
+        """Returns the one node, once it stands, None before."""
+        return next(iter(self._living), None) if self._stands else None
 
     def watch_session(self, changed: Callable[[SessionState], None]) -> None:
         """Calls `changed` once, with CONNECTED: there is no session that could be lost."""

@@ -11,7 +11,10 @@ loop, never from inside a call. So a caller needs no guard against being called 
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
 
 from corecache.coordination.following import Following
 from corecache.coordination.ledger import Ledger
@@ -27,6 +30,7 @@ class MemoryHub:
 
     def __init__(self) -> None:
         self.ledger = Ledger()
+        self.creation = secrets.token_hex(4)
         self.coordinators: list[MemoryCoordinator] = []
         self.living: dict[NodeId, tuple[MemoryCoordinator, NodeEntry]] = {}
         self.controller: MemoryCoordinator | None = None
@@ -88,17 +92,18 @@ class MemoryCoordinator:
             self._hub.list_alive(self, entry)
         return highest
 
-    async def create(self, facts: ClusterFacts, views: Mapping[PartitionId, View]) -> None:
+    async def create(self, facts: ClusterFacts, views: Mapping[PartitionId, View]) -> bool:
         """Creates the cluster, or finds it there. Raises: CallerFault if it exists with other facts."""
-        fresh = self._ledger().facts() is None
-        self._hub.ledger.create(facts, views)
-        if fresh:
+        created = self._ledger().create(facts, views)
+        if created:
             for partition in sorted(views):
                 self._hub.announce(partition)
+        return created
 
     async def facts(self) -> ClusterFacts | None:
         """Returns the cluster's facts, None before `create`."""
-        return self._ledger().facts()
+        found = self._ledger().facts()
+        return None if found is None else msgspec.structs.replace(found, creation=self._hub.creation)
 
     async def views(self) -> dict[PartitionId, VersionedView]:
         """Returns every partition's view; empty before `create`."""
@@ -150,6 +155,12 @@ class MemoryCoordinator:
             self._soon(elected, True)
         self._hub.elect()
 
+    async def controller(self) -> NodeId | None:
+        """Returns who is the controller, None if nobody is at the moment."""
+        self._ledger()
+        elected = self._hub.controller
+        return elected.node if elected is not None else None
+
     def watch_session(self, changed: Callable[[SessionState], None]) -> None:
         """Calls `changed` at each change of the session's state, and once for the present one."""
         self._session_watchers.append(changed)
@@ -190,6 +201,11 @@ class MemoryCoordinator:
         if self._state is SessionState.CONNECTED:
             for changed in self._node_watchers:
                 self._soon(changed)
+
+    @property
+    def node(self) -> NodeId | None:
+        """Returns whose coordinator this is, None before it is registered."""
+        return self._entry.node if self._entry is not None else None
 
     def stands(self) -> bool:
         """Says whether this node can be elected."""

@@ -9,7 +9,10 @@ Rule 3: `renew` is safe to call at any time and brings both about again; it is c
 sweep. How often it is called is not decided here.
 """
 
+import time
 from collections.abc import Callable
+
+import structlog
 
 from corecache.coordination import znodes
 from corecache.coordination.errands import Errands, windowed
@@ -23,6 +26,10 @@ ATTEMPTS_MAX = 8
 """How often what others change meanwhile is tried again."""
 WINDOW = 32
 """Entries that are read at once."""
+CLOCK_SECONDS_MAX = 5
+"""How far the wall clock may be from ZooKeeper's before somebody should know."""
+
+log = structlog.get_logger()
 
 
 class Presence:
@@ -88,6 +95,12 @@ class Presence:
             self._errands.soon(lambda: elected(self._controls))
         self._errands.begin(self._stand)
 
+    async def controller(self) -> NodeId | None:
+        """Returns who is the controller, None if nobody is at the moment."""
+        path = self._layout.controller
+        found = await self._session.read_fresh(path)
+        return znodes.decode(path, found.content, znodes.ControllerContent).node or None if found is not None else None
+
     def session_changed(self, state: SessionState) -> None:
         """Counts itself out when the session is not CONNECTED."""
         if state is not SessionState.CONNECTED:
@@ -119,6 +132,7 @@ class Presence:
         path, content = self._layout.living(entry.node), znodes.encode(entry)
         for _ in range(ATTEMPTS_MAX):
             if await self._session.create(path, content, ephemeral=True):
+                await self._compare_clocks(path)
                 return
             znode = await self._session.read(path)
             if znode is None:
@@ -128,6 +142,16 @@ class Presence:
                     return
             else:
                 await self._session.remove(path)
+
+    async def _compare_clocks(self, path: str) -> None:
+        """Warns of a wall clock that is far from ZooKeeper's, which has just dated a znode. Nothing else minds it."""
+        znode = await self._session.read(path)
+        ahead_seconds = 0.0 if znode is None else time.time() - znode.date_ms / 1000
+        if abs(ahead_seconds) > CLOCK_SECONDS_MAX:
+            log.warning(
+                "this machine's clock and ZooKeeper's differ: records would expire too early or too late",
+                ahead_seconds=round(ahead_seconds),
+            )
 
     async def _replace(self, path: str, content: bytes, version: int) -> bool:
         try:

@@ -57,11 +57,12 @@ _ANSWERS = (BadVersionError, NoNodeError, NodeExistsError, NotEmptyError)
 
 
 class Znode(NamedTuple):
-    """A znode as it was read. `mine`: it is ephemeral, and this session's."""
+    """A znode as it was read. `mine`: it is ephemeral, and this session's. `date_ms`: when it last changed, over there."""
 
     content: bytes
     version: int
     mine: bool
+    date_ms: int
 
 
 class ZnodeMissing(Exception):
@@ -113,7 +114,7 @@ class ZooKeeperSession:
         except NoNodeError:
             return None
         own = self._client.client_id
-        return Znode(content, stat.version, own is not None and stat.ephemeralOwner == own[0])
+        return Znode(content, stat.version, own is not None and stat.ephemeralOwner == own[0], stat.mtime)
 
     async def read_fresh(self, path: str, watched: bool = False) -> Znode | None:
         """Returns a znode no older than the newest at the time of the call (R18)."""

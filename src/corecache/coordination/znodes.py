@@ -49,7 +49,7 @@ class ClusterContent(msgspec.Struct, frozen=True):
 
     def facts(self) -> ClusterFacts:
         """Returns the cluster's facts."""
-        return ClusterFacts(self.name, self.partitions, self.replication_factor)
+        return ClusterFacts(self.name, self.partitions, self.replication_factor, self.creation)
 
 
 class NodeContent(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ class NodeContent(msgspec.Struct, frozen=True):
 
 
 class ControllerContent(msgspec.Struct, frozen=True):
-    """The content of /controller; only people read it."""
+    """The content of /controller."""
 
     node: NodeId
 

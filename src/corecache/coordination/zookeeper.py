@@ -93,22 +93,24 @@ class ZooKeeperCoordinator:
         """Lists a node as alive; returns the highest incarnation ever registered for it, this one included."""
         return await self._presence.register(entry)
 
-    async def create(self, facts: ClusterFacts, views: Mapping[PartitionId, View]) -> None:
+    async def create(self, facts: ClusterFacts, views: Mapping[PartitionId, View]) -> bool:
         """Creates the cluster, or finds it there. Raises: CallerFault if it exists with other facts."""
         check_creation(facts, views)
         check_same_cluster(ClusterFacts(self._cluster, facts.partitions), facts)
-        found = await self._known()
+        found, created = await self._known(), False
         if found is None:
             creation = await self._write_views(views)
             content = znodes.ClusterContent(
                 znodes.FORMAT, facts.name, facts.partitions, facts.replication_factor, creation
             )
-            if not await self._session.create(self._layout.cluster, znodes.encode(content)):
+            created = await self._session.create(self._layout.cluster, znodes.encode(content))
+            if not created:
                 self._errands.begin(self._remove_views, creation, sorted(views))
             found = await self._known()
             assert found is not None, "facts are never deleted"
             self._stale.set()
         check_same_cluster(found.facts(), facts)
+        return created
 
     async def facts(self) -> ClusterFacts | None:
         """Returns the cluster's facts, None before `create`."""
@@ -178,6 +180,10 @@ class ZooKeeperCoordinator:
     def campaign(self, elected: Callable[[bool], None]) -> None:
         """Stands for election as controller: calls `elected` with True when it wins and False when it no longer is."""
         self._presence.campaign(elected)
+
+    async def controller(self) -> NodeId | None:
+        """Returns who is the controller, None if nobody is at the moment."""
+        return await self._presence.controller()
 
     def watch_session(self, changed: Callable[[SessionState], None]) -> None:
         """Calls `changed` at each change of the session's state, and once for the present one."""

@@ -23,6 +23,8 @@ from corecache.operations import NEVER, Result
 from corecache.ports import Clock, Link, Uncached
 from corecache.wire.calls import (
     Call,
+    CopyCall,
+    CopyReply,
     Failure,
     FailureReply,
     ReadCall,
@@ -65,6 +67,8 @@ class Callee:
             self._write(sender, call, deadline)
         elif isinstance(call, ScanCall):
             self._begin(sender, call.number, None, self._scan(sender, call, deadline))
+        elif isinstance(call, CopyCall):
+            self.reply(sender, CopyReply(call.number, self._local.copy(call.partition)))
         else:
             self._begin(sender, call.number, call.partition, self._read_stale(sender, call))
 

@@ -22,6 +22,7 @@ from corecache.node.views import Views
 from corecache.ports import Clock, Link
 from corecache.wire.calls import (
     Call,
+    CopyReply,
     FailureReply,
     ReadReply,
     Reply,
@@ -121,7 +122,7 @@ class Calls:
         elif isinstance(reply, ReadReply):
             told.set_result(reply.record)
         else:
-            assert isinstance(reply, ScanReply | StaleReply)
+            assert isinstance(reply, ScanReply | StaleReply | CopyReply)
             told.set_result(reply)
 
     def lost(self, node: NodeId) -> None:

@@ -6,18 +6,19 @@ next round, like everything else; so is one whose answer is lost.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import structlog
 
 from corecache.config import Cluster
 from corecache.errors import CoreCacheError
-from corecache.identity import Milliseconds, PartitionId
+from corecache.identity import Milliseconds, NodeId, PartitionId
 from corecache.node.neighbours import Neighbours
+from corecache.node.views import Views
 from corecache.placement.absences import Absences
 from corecache.placement.controller import plan
 from corecache.placement.eligibility import Eligibility
-from corecache.placement.partition_map import Orders
+from corecache.placement.partition_map import NodeEntry, Orders
 from corecache.placement.view import VersionedView
 from corecache.ports import Clock, Coordinator
 
@@ -33,15 +34,15 @@ class Controlling:
         coordinator: Coordinator,
         neighbours: Neighbours,
         clock: Clock,
-        note: Callable[[PartitionId, VersionedView], None],
+        views: Views,
     ) -> None:
-        """`note` takes each view that was read or changed."""
+        """`views` takes note of each view that was read or changed."""
         self.elected = False
         self._settings = settings
         self._coordinator = coordinator
         self._neighbours = neighbours
         self._clock = clock
-        self._note = note
+        self._views = views
         self._absences = Absences()
 
     def take_office(self, elected: bool) -> None:
@@ -50,9 +51,11 @@ class Controlling:
         self.elected = elected
         self._absences.restart()
 
-    def judged(self, views: Mapping[PartitionId, VersionedView], orders: Orders) -> Eligibility:
+    def judged(
+        self, views: Mapping[PartitionId, VersionedView], alive: Mapping[NodeId, NodeEntry], orders: Orders
+    ) -> Eligibility:
         """Returns which nodes may hold what, as of now."""
-        now, alive = self._clock.now(), self._neighbours.alive
+        now = self._clock.now()
         self._absences.note(alive, views, now)
         gone = self._absences.gone(now, Milliseconds(self._settings.replace_after_ms))
         return Eligibility.judged(alive, gone, orders, self._neighbours.known)
@@ -62,6 +65,8 @@ class Controlling:
         while True:
             await asyncio.sleep(self._settings.plan_interval_ms / 1000)
             if not self.elected:
+                # So that whoever is asked here for a preview hears of nodes that have been away for long.
+                self._absences.note(self._neighbours.alive, self._views.all(), self._clock.now())
                 continue
             try:
                 await self._round()
@@ -75,8 +80,9 @@ class Controlling:
         if facts is None or not self._neighbours.alive:
             return
         for partition, confirmed in views.items():
-            self._note(partition, confirmed)
-        planned = plan(facts, views, self.judged(views, orders), orders, self._settings.moves_max)
+            self._views.note(partition, confirmed)
+        judged = self.judged(views, self._neighbours.alive, orders)
+        planned = plan(facts, views, judged, orders, self._settings.moves_max)
         for proposal in planned.proposals:
             if not self.elected:
                 return
@@ -90,4 +96,4 @@ class Controlling:
             )
             accepted = await coordinator.propose(proposal.partition, view, proposal.expected)
             if accepted is not None:
-                self._note(proposal.partition, accepted)
+                self._views.note(proposal.partition, accepted)

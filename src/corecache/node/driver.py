@@ -33,7 +33,7 @@ from corecache.placement.view import VersionedView
 from corecache.ports import Clock, Coordinator, Link, SessionState, Store, Uncached
 from corecache.replication import actions, events
 from corecache.replication.machine import Asked, Machine
-from corecache.replication.messages import Envelope
+from corecache.replication.messages import Envelope, Message
 from corecache.replication.recovered import Recovered
 
 _OVERDUE_CHECK_SECONDS = 0.1
@@ -70,6 +70,7 @@ class Driver:
         self._limits = limits
         self._stopped = False
         self._connected = True
+        self._told_full = False
         self._broke = broke
         self.rounds = Rounds(store, self._deliver_all, self._hand_over, self._storage_failed)
         self.queues = Queues(limits, self.rounds.to_append)
@@ -77,6 +78,7 @@ class Driver:
             machine, store, self.rounds, draw_id, self.deliver, self._adopted, self._storage_failed, self._spawn
         )
         self._proposals = Proposals(coordinator, self._view_told, self._spawn)
+        self._outbox: dict[tuple[NodeId, bool], list[Message]] = {}
         self._fetches: dict[PartitionId, deque[actions.Fetch]] = {}
         self._alarms: dict[PartitionId, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,7 +88,7 @@ class Driver:
             actions.Save: self.rounds.save,
             actions.Truncate: self.rounds.truncate,
             actions.Append: self.rounds.append,
-            actions.Apply: self.rounds.apply,
+            actions.Apply: self._begin_apply,
             actions.Cut: self.rounds.cut,
             actions.Fetch: self._begin_fetch,
             actions.ReadLog: self.transfers.read_log,
@@ -126,6 +128,7 @@ class Driver:
             if replica.primary is not None:
                 for action in replica.primary.step_down("The node is stopping."):
                     self._begin[type(action)](partition, action)
+        self._send_all()
 
     # What happens.
 
@@ -150,6 +153,8 @@ class Driver:
         except Exception as exception:  # Rule 3.
             self._complain(partition, exception)
             raise
+        if self._outbox:
+            self._send_all()
         if self.views.activating:
             self.views.look(self.machine.replicas)
 
@@ -161,6 +166,8 @@ class Driver:
         except Exception as exception:  # Rule 3.
             self._complain(None, exception)
             raise
+        if self._outbox:
+            self._send_all()
 
     def _complain(self, partition: PartitionId | None, exception: Exception) -> None:
         log.critical("a broken invariant", partition=partition, exc_info=True)
@@ -199,12 +206,28 @@ class Driver:
         """Begins to hand over all that is led here: the node is to stop."""
         self._carry_out(self.machine.leave)
 
+    def hands_over_for_room(self, partition: PartitionId) -> bool:
+        """Says whether a partition led here is handed over, as there is no room for puts. Requires: there is none."""
+        self._look_for_room()
+        replica = self.machine.replicas.get(partition)
+        return replica is not None and replica.primary is not None and replica.primary.yields(self._clock.now())
+
+    def _look_for_room(self) -> None:
+        self.machine.room(self._store.accepts_puts(), self._clock.now())
+        full = self.machine.knowledge.full
+        if full != self._told_full:
+            self._told_full = full
+            if full:
+                log.warning("only the disk's reserve is left: what is led here is handed over to nodes with room")
+            else:
+                log.info("the disk has room again")
+
     def follow(self) -> None:
         """Has the coordinator tell of the views of all partitions that are held here."""
         self._coordinator.follow(sorted(self.machine.replicas))
 
     def _hand_over(self) -> None:
-        writes = self.queues.take(self._clock.today())
+        writes = self.queues.take(self._clock.today(), self._is_busy)
         if not writes:
             return
         for partition, event in writes:
@@ -226,6 +249,7 @@ class Driver:
 
     async def _ticks(self) -> None:
         while True:
+            self._look_for_room()
             self._carry_out(self.machine.tick)
             if self.views.activating:
                 self.views.look(self.machine.replicas)
@@ -234,8 +258,23 @@ class Driver:
     # The actions, each begun and not waited for.
 
     def _begin_send(self, partition: PartitionId | None, action: actions.Send) -> None:
+        self._outbox.setdefault((action.to, action.bulk), []).append(action.message)
+
+    def _send_all(self) -> None:
+        """Hands what was said in this step to the link."""
+        outbox, self._outbox = self._outbox, {}
         if self.link is not None:
-            self.link.send(action.to, (action.message,), action.bulk)
+            for (to, bulk), messages in outbox.items():
+                self.link.send(to, messages, bulk)
+
+    def _is_busy(self, partition: PartitionId) -> bool:
+        """Says whether an entry is on its way: what comes next may wait for it."""
+        replica = self.machine.replicas.get(partition)
+        return replica is not None and replica.primary is not None and replica.log.commit < replica.log.last
+
+    def _begin_apply(self, partition: PartitionId, action: actions.Apply) -> None:
+        self.rounds.apply(partition, action)
+        self.queues.note_free(partition)
 
     def _begin_read_view(self, partition: PartitionId, action: actions.ReadView) -> None:
         self._proposals.read(partition)

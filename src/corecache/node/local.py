@@ -19,6 +19,7 @@ from corecache.node.cold_reads import ColdReads
 from corecache.node.driver import Driver
 from corecache.node.requests import ClientRequest, ManyReplies, Reply, Slot, size_of
 from corecache.operations import NEVER, ConditionFailed, Expire, Operation, Put, Record, Result
+from corecache.placement.recovery import Copy
 from corecache.ports import UNCACHED, Clock, Item, Store, Uncached
 from corecache.replication.replica import Replica
 
@@ -40,6 +41,15 @@ class Local:
         """Says whether this node has the role of the primary, activated or not."""
         replica = self._replicas.get(partition)
         return replica is not None and replica.primary is not None
+
+    def copy(self, partition: PartitionId) -> Copy | None:
+        """Returns what there is of a partition, None if there is nothing."""
+        replica = self._replicas.get(partition)
+        if replica is None:
+            return None
+        facts = replica.facts
+        whole = replica.failed is None and not facts.installing and not replica.state.installing
+        return Copy(facts.replica, facts.lineage, facts.epoch, replica.log.last, whole)
 
     def peek(self, partition: PartitionId, key: bytes) -> Record | Uncached | None:
         """Returns the record of a linearizable read, if all of it can be answered from memory, else UNCACHED.
@@ -110,6 +120,8 @@ class Local:
     ) -> None:
         """Queues a write, whose outcome goes to `reply`. Raises: CallerFault `disk_full`, NotDone."""
         if not self._store.accepts_puts() and any(type(operation) is Put for operation in operations):
+            if self._driver.hands_over_for_room(partition):
+                raise NotDone("no_room", "Only the disk's reserve is left here, and another node takes over.", 50)
             raise CallerFault(
                 "disk_full",
                 "Only the disk's reserve is left: delete something, give the disk more room (storage.disk_bytes), or "

@@ -12,16 +12,18 @@ from collections.abc import Sequence
 
 from corecache.config import Config
 from corecache.errors import CallerFault, CoreCacheError, NotDone
-from corecache.identity import Milliseconds, PartitionId
+from corecache.identity import Milliseconds, NodeId, PartitionId
 from corecache.identity import Sequence as LogSequence
 from corecache.node.driver import Driver
 from corecache.node.local import Local
+from corecache.node.ordering import Ordering
+from corecache.node.recovering import Recovering
 from corecache.node.reporting import Reporting
 from corecache.node.routing import Router
 from corecache.operations import NEVER, Operation, Record, Result
 from corecache.placement.slots import partition_of
 from corecache.ports import Clock, Page, Store, Uncached
-from corecache.reports import ClusterReport, DigestReport, StorageReport
+from corecache.reports import ClusterReport, DigestReport, MoveReport, OrdersReport, RecoveryReport, StorageReport
 
 
 class Node:
@@ -37,6 +39,8 @@ class Node:
         local: Local,
         router: Router,
         reporting: Reporting,
+        ordering: Ordering,
+        recovering: Recovering,
     ) -> None:
         """Takes the parts, started or not, and how many partitions the cluster has."""
         self.leaving = False
@@ -50,6 +54,8 @@ class Node:
         self._peek = local.peek
         self._router = router
         self._reporting = reporting
+        self._ordering = ordering
+        self._recovering = recovering
         self._driver = driver
         self._was_ready = False
 
@@ -88,8 +94,8 @@ class Node:
         replica = self._replicas.get(partition)
         if replica is not None and replica.primary is not None:
             reply: asyncio.Future[Sequence[Result]] = asyncio.get_running_loop().create_future()
-            self._local.submit(partition, operations, deadline, reply)
             try:
+                self._local.submit(partition, operations, deadline, reply)
                 return await reply
             except NotDone as error:
                 if not self._router.may_repeat(partition, error):
@@ -151,15 +157,40 @@ class Node:
         """Returns who holds what."""
         return self._reporting.cluster()
 
+    async def orders(self) -> OrdersReport:
+        """Returns what operators have ordered, and how far it is (see `Service`)."""
+        return await self._ordering.report()
+
+    async def moves(self, drained: NodeId | None = None) -> tuple[MoveReport, ...]:
+        """Returns what would be moved (see `Service`)."""
+        return await self._ordering.moves(drained)
+
+    async def drain(self, node: NodeId, cancel: bool) -> OrdersReport:
+        """Orders that a node is to hold nothing, or cancels that (see `Service`)."""
+        return await self._ordering.drain(node, cancel)
+
+    async def rebalance(self, run: bool) -> OrdersReport:
+        """Orders that loads are evened out, or not any more (see `Service`)."""
+        return await self._ordering.rebalance(run)
+
+    async def require_in_sync(self, min_in_sync: int) -> OrdersReport:
+        """Orders how many copies a success needs (see `Service`)."""
+        return await self._ordering.require_in_sync(min_in_sync)
+
+    async def recover(self, partition: PartitionId, node: NodeId, accept_data_loss: bool) -> RecoveryReport:
+        """Has a partition go on from this node's copy (see `Service`)."""
+        return await self._recovering.recover(partition, node, accept_data_loss)
+
     def unready(self) -> str | None:
         """Returns why this node should get no requests, None if it should."""
         if self._router.alone:
             return self._first_unserved(self._partitions)
         if self._router.stopping or self.leaving:
             return "The node is stopping."
-        unknown = [partition for partition in self._partitions if self._driver.views.get(partition) is None]
-        if unknown:
-            return f"Who leads partition {unknown[0]} is not known yet."
+        if not self._driver.views.all():
+            # They are all brought at once (`startup.py`). One that is missing then makes no sense, and only its
+            # partition has to wait until somebody has mended it.
+            return "Who leads the partitions is not known yet."
         if not self._was_ready:
             # Later on, a partition that is just being taken over makes a request wait, and no node unready.
             unserved = self._first_unserved([part for part in self._partitions if self._reporting.is_named(part)])

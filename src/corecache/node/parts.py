@@ -15,6 +15,8 @@ from corecache.node.driver import Driver
 from corecache.node.local import Local
 from corecache.node.neighbours import Neighbours
 from corecache.node.node import Node
+from corecache.node.ordering import Ordering
+from corecache.node.recovering import Recovering
 from corecache.node.reporting import Reporting
 from corecache.node.routing import Router
 from corecache.node.views import Views
@@ -23,9 +25,9 @@ from corecache.ports import Clock, Coordinator, Link, Store
 from corecache.replication.machine import Machine
 from corecache.replication.messages import Envelope
 from corecache.replication.recovered import NodeFacts
-from corecache.wire.calls import FailureReply, ReadReply, ScanReply, StaleReply, WriteReply
+from corecache.wire.calls import CopyReply, FailureReply, ReadReply, ScanReply, StaleReply, WriteReply
 
-_REPLIES = (ReadReply, WriteReply, ScanReply, StaleReply, FailureReply)
+_REPLIES = (ReadReply, WriteReply, ScanReply, StaleReply, CopyReply, FailureReply)
 
 
 class Parts:
@@ -55,9 +57,23 @@ class Parts:
         self.router = Router(facts.node, alone, self.views, self.local, self.calls, clock)
         entry = NodeEntry(facts.node, facts.incarnation)
         self.reporting = Reporting(facts.cluster, facts.partitions, entry, self.driver, self.local, store)
-        self.node = Node(config, facts.partitions, self.driver, store, clock, self.local, self.router, self.reporting)
         self.neighbours = Neighbours(facts.node, coordinator, machine.peers)
-        self.controlling = Controlling(config.cluster, coordinator, self.neighbours, clock, self.views.note)
+        self.controlling = Controlling(config.cluster, coordinator, self.neighbours, clock, self.views)
+        recovering = Recovering(
+            facts.node, facts.incarnation, coordinator, self.driver, self.local, self.calls, store, clock
+        )
+        self.node = Node(
+            config,
+            facts.partitions,
+            self.driver,
+            store,
+            clock,
+            self.local,
+            self.router,
+            self.reporting,
+            Ordering(coordinator, self.controlling),
+            recovering,
+        )
         if not alone:
             self.reporting.neighbours = self.neighbours
         self.events = Events(self.driver, self.calls, self.callee)

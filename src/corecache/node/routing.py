@@ -34,6 +34,7 @@ _CURABLE = frozenset(
     (
         "no_lease",
         "no_primary",
+        "no_room",
         "not_ready",
         "stepped_down",
         "stopping",

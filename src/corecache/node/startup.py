@@ -2,13 +2,14 @@
 
 In order, and the order is the point:
 
-1. The disk must know of as many starts as the coordinator: one that knows of fewer is an old copy of itself, and is
-   refused with nothing written. Its facts must be this configuration's: cluster, number of partitions, node id. A disk
-   that is empty is a new node, or an old one that has lost everything: it goes on counting where the coordinator is.
+1. The disk must be this cluster's and this configuration's (`belonging.py`), and know of as many starts as the
+   coordinator: one that knows of fewer is an old copy of itself. Else it is refused with nothing written. An empty disk
+   is a new node's, or an old one's that has lost everything: it goes on counting where the coordinator is.
 2. The incarnation grows and is durable before anything is said under it (R14), and so is the longest lease that will be
    granted (R8). A replica whose snapshot was interrupted is emptied, under a new id (R12).
 3. The coordinator is told. Only then may anything be granted or acknowledged: the machine is made after it.
-4. The cluster is created if there is none: every view names its first primary, this node, alone.
+4. The cluster is created if there is none: every view names its first primary, this node, alone. Only now does a
+   directory that was a cluster of one become a member's.
 5. Each replica is brought its view. What follows, up to serving, is the replicas' own affair.
 """
 
@@ -18,8 +19,9 @@ from collections.abc import Callable
 import msgspec
 
 from corecache.config import Config
-from corecache.errors import Broken, CallerFault, NotDone
+from corecache.errors import Broken, NotDone
 from corecache.identity import Epoch, Incarnation, Lineage, Member, Milliseconds, NodeId, PartitionId, ReplicaId
+from corecache.node.belonging import check_cluster, check_content, check_directory, is_member
 from corecache.placement.partition_map import ClusterFacts, NodeEntry
 from corecache.placement.view import VersionedView, View
 from corecache.ports import Clock, Coordinator, Store
@@ -40,14 +42,23 @@ async def restore(
     old copy; NotDone.
     """
     known, recovered = store.recovered()
+    found = await coordinator.facts()
+    check_cluster(config, found)
+    if known is not None:
+        check_directory(config, known, found)
+        if found is not None and config.coordination.zookeeper and not is_member(known):
+            check_content(config, known, recovered, await coordinator.views())
     name = NodeId(config.node.id or f"node-{draw_id()[:8]}") if known is None else known.node
     started = known.incarnation if known is not None else Incarnation(0)
     highest = await coordinator.register(NodeEntry(name, started))
     if known is not None and highest > started:
         # Before anything is saved: a start that counted itself would bring an old copy level with what it has missed.
         raise _old_copy(known, highest)
-    lease_ms = Milliseconds(config.replication.lease_ms)
-    facts = _next_facts(config, known, name, Incarnation(highest + 1), lease_ms)
+    cluster = config.cluster
+    fresh = NodeFacts(cluster.name, cluster.partitions, name, Incarnation(0), Milliseconds(0))
+    facts = msgspec.structs.replace(known or fresh, incarnation=Incarnation(highest + 1))
+    if found is not None:
+        facts = _member(config, facts, found)
     replicas = dict(recovered)
     await store.save(facts, {})
     for partition, each in recovered.items():
@@ -57,32 +68,16 @@ async def restore(
             replicas[partition] = Recovered(emptied, NOTHING_APPLIED, ())
     # A lease may have been granted by the process before this one, up to the moment of this start (R10, step 3).
     granted_ms = known.largest_grant_ms if known is not None else 0
-    alone = not config.coordination.zookeeper
-    grants_end = Milliseconds(0) if alone or not granted_ms else Milliseconds(clock.now() + granted_ms)
+    grants_end = Milliseconds(clock.now() + granted_ms if granted_ms else 0)
     return facts, replicas, grants_end
 
 
-def _next_facts(
-    config: Config, known: NodeFacts | None, name: NodeId, incarnation: Incarnation, lease_ms: Milliseconds
-) -> NodeFacts:
-    cluster, node = config.cluster, config.node
+def _member(config: Config, facts: NodeFacts, cluster: ClusterFacts) -> NodeFacts:
+    """Returns the facts of a node that is a member of this cluster and may grant leases; of one alone, as they were."""
     if not config.coordination.zookeeper:
-        lease_ms = Milliseconds(0)
-    if known is None:
-        return NodeFacts(cluster.name, cluster.partitions, name, incarnation, lease_ms)
-    for setting, wanted, found in (
-        ("cluster.name", cluster.name, known.cluster),
-        ("cluster.partitions", cluster.partitions, known.partitions),
-        ("node.id", node.id or known.node, known.node),
-    ):
-        if wanted != found:
-            raise CallerFault(
-                "data_dir_of_another",
-                f"{node.data_dir} was made with {setting} = {found!r}, and the configuration says {wanted!r}: "
-                "set it back, or choose another node.data_dir.",
-            )
-    largest = max(lease_ms, known.largest_grant_ms)
-    return msgspec.structs.replace(known, incarnation=incarnation, largest_grant_ms=Milliseconds(largest))
+        return facts
+    largest = Milliseconds(max(config.replication.lease_ms, facts.largest_grant_ms))
+    return msgspec.structs.replace(facts, largest_grant_ms=largest, creation=cluster.creation)
 
 
 async def create_if_missing(
@@ -95,18 +90,11 @@ async def create_if_missing(
 ) -> None:
     """Creates the cluster if there is none, with all partitions here; adds the empty replicas that it takes.
 
-    Raises: CallerFault if it exists with other facts; NotDone; Broken.
+    Raises: CallerFault if another has just created one that has no use for what is held here; NotDone; Broken.
     """
-    wanted = ClusterFacts(facts.cluster, facts.partitions, config.cluster.replication_factor)
-    found = await coordinator.facts()
-    if found is not None and (found.name, found.partitions) == (wanted.name, wanted.partitions):
+    if await coordinator.facts() is not None:
         return
-    if found is not None:
-        raise CallerFault(
-            "other_cluster",
-            f"the cluster is {found.name!r} with {found.partitions} partitions, and the configuration says "
-            f"{wanted.name!r} with {wanted.partitions}: set cluster.name and cluster.partitions to what it is.",
-        )
+    held = dict(replicas)
     fresh: dict[PartitionId, ReplicaFacts] = {}
     for number in range(facts.partitions):
         partition = PartitionId(number)
@@ -114,7 +102,13 @@ async def create_if_missing(
             fresh[partition] = ReplicaFacts(ReplicaId(draw_id()), NO_EPOCH, FIRST_LINEAGE)
             replicas[partition] = Recovered(fresh[partition], NOTHING_APPLIED, ())
     await store.save(None, fresh)
-    await coordinator.create(wanted, _first_views(facts, replicas))
+    wanted = ClusterFacts(facts.cluster, facts.partitions, config.cluster.replication_factor)
+    won = await coordinator.create(wanted, _first_views(facts, replicas))
+    found = await coordinator.facts()
+    assert found is not None, "facts are never deleted"
+    if not won and config.coordination.zookeeper:
+        check_content(config, facts, held, await coordinator.views())
+    await store.save(_member(config, facts, found), {})
 
 
 def _first_views(facts: NodeFacts, replicas: dict[PartitionId, Recovered]) -> dict[PartitionId, View]:

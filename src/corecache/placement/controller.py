@@ -51,9 +51,7 @@ def plan(
     moves_max: int,
 ) -> Plan:
     """Returns what is to be proposed now."""
-    moving = {
-        partition for partition, confirmed in views.items() if _waits(confirmed.view, confirmed.view.replicas, nodes)
-    }
+    moving = set(waiting(views, nodes))
     wanted: dict[PartitionId, tuple[tuple[NodeId, ...], Cause]] = {}
     left = 0
     for step in preview(facts, views, nodes, orders):
@@ -94,12 +92,14 @@ def preview(
     return tuple(steps(holdings, nodes, facts.replication_factor, orders.rebalancing))
 
 
+def waiting(views: Mapping[PartitionId, VersionedView], nodes: Eligibility) -> tuple[PartitionId, ...]:
+    """Returns the partitions of which a copy is being made, sorted."""
+    return tuple(sorted(part for part, held in views.items() if _waits(held.view, held.view.replicas, nodes)))
+
+
 def is_drained(node: NodeId, views: Mapping[PartitionId, VersionedView]) -> bool:
     """Says whether a node holds nothing any more, and can be stopped."""
-    return not any(
-        node in confirmed.view.replicas or any(member.node == node for member in confirmed.view.in_sync)
-        for confirmed in views.values()
-    )
+    return not any(confirmed.view.names(node) for confirmed in views.values())
 
 
 def _waits(view: View, replicas: tuple[NodeId, ...], nodes: Eligibility) -> bool:

@@ -11,11 +11,15 @@ from corecache.identity import Incarnation, NodeId
 
 
 class ClusterFacts(msgspec.Struct, frozen=True):
-    """What is fixed when a cluster is created."""
+    """What is fixed when a cluster is created.
+
+    `creation` tells this cluster from any other of the same name: the coordinator draws it. A cluster of one has none.
+    """
 
     name: str
     partitions: int
     replication_factor: int = 3
+    creation: str = ""
 
 
 class NodeEntry(msgspec.Struct, frozen=True):

@@ -36,6 +36,10 @@ class View(msgspec.Struct, frozen=True):
         if self.min_in_sync < 1:
             raise ValueError(f"min_in_sync is {self.min_in_sync}; it must be 1 or more")
 
+    def names(self, node: NodeId) -> bool:
+        """Says whether a node is to hold a copy, or is in sync with one."""
+        return node in self.replicas or any(member.node == node for member in self.in_sync)
+
 
 class VersionedView(msgspec.Struct, frozen=True):
     """A view with the version under which the coordinator holds it. Versions grow with each change, from 0."""

@@ -8,7 +8,8 @@ Invariants:
 3. Nothing at or below the commit point is ever cut, nor acknowledged under another content. Whoever wants it cut
    contradicts what is committed, and hears where this replica stands: that primary halts (R10). If this one halted, the
    primary would drop it, and go on without what is committed.
-4. While a snapshot is installed nothing else is taken, and nobody counts on what is there (`facts.installing`).
+4. While a snapshot is installed nothing else is taken, and nobody counts on what is there (`facts.installing`). From the
+   moment at which the disk is told to drop what is here, nothing is matched any more, and nothing of it acknowledged.
 
 A backup forgets all of this when the epoch changes; the log and the facts stay. It leaves to `replica.py` which
 messages count, and when this role ends.
@@ -18,7 +19,7 @@ from corecache.identity import Epoch, Lineage, Member, Milliseconds, Sequence
 from corecache.placement.view import View
 from corecache.replication.actions import Action, Append, BeginInstall, Install, Truncate
 from corecache.replication.events import ChunkInstalled, InstallBegun
-from corecache.replication.log import Entry, Position
+from corecache.replication.log import Entry, Position, size_of
 from corecache.replication.messages import (
     Accepted,
     Chunk,
@@ -34,6 +35,8 @@ from corecache.replication.recovered import AppliedPoint, ReplicaFacts
 from corecache.replication.state import State
 
 _STAGGER_BEATS = 2
+_STRIDE_ENTRIES = 64
+_STRIDE_BYTES = 1 << 20
 _FLAPS_MAX = 5
 _SILENT_RESENDS = 8
 
@@ -52,6 +55,7 @@ class Backup:
         "_said_at",
         "_state",
         "_transfer",
+        "_unapplied_bytes",
         "attached",
         "claimed_at",
         "epoch",
@@ -80,6 +84,7 @@ class Backup:
         self._chunk_next = 0
         self._chunks_at = now
         self._point: AppliedPoint | None = None
+        self._unapplied_bytes = 0
 
     def on_message(self, message: Replicate | Offer | Chunk, now: Milliseconds) -> list[Action]:
         """Takes a message of the primary's."""
@@ -132,8 +137,17 @@ class Backup:
             actions.append(Append(fresh, log.generation))
         self.matched = max(self.matched, end)
         log.commit = max(log.commit, min(commit, self._commit_limit()))
-        actions += self._state.begin_apply()
+        self._unapplied_bytes += size_of(entries[new:])
+        # Nobody waits for it here: it is done in strides, unless there is nothing else to be done.
+        unapplied = log.commit - self._state.applying
+        if new == len(entries) or unapplied >= _STRIDE_ENTRIES or self._unapplied_bytes >= _STRIDE_BYTES:
+            actions += self._apply()
         return actions if new < len(entries) else actions + self.acknowledge()
+
+    def _apply(self) -> list[Action]:
+        """Applies what is committed."""
+        self._unapplied_bytes = 0
+        return self._state.begin_apply()
 
     def _commit_limit(self) -> Sequence:
         """Returns how far the primary's commit point may be believed (invariant 1)."""
@@ -164,8 +178,10 @@ class Backup:
         """Drops what is here for a snapshot, unless that is worth more (R12)."""
         state = self._state
         view = state.confirmed.view if state.confirmed is not None else None
-        if view is None or state.member in view.in_sync or message.point.sequence <= state.log.commit:
+        if view is None or state.member in view.in_sync:
             return []
+        if message.point.sequence <= state.log.commit:
+            return self.say_where(now)
         if state.installing or (self._transfer is not None and self._transfer >= message.transfer):
             return []
         self._transfer = message.transfer
@@ -183,6 +199,7 @@ class Backup:
     def _drop_all(self, transfer: int, lineage: Lineage, installing: bool, now: Milliseconds) -> list[Action]:
         facts = self._state.facts
         self._state.installing = True
+        self.attached, self.matched = False, Sequence(0)
         self._chunks_at = now
         return [BeginInstall(transfer, ReplicaFacts(facts.replica, facts.epoch, lineage, installing))]
 
@@ -255,10 +272,11 @@ class Backup:
         state = self._state
         if state.facts.installing:
             return self._tick_install(now)
+        actions = self._apply() if not state.installing else []
         waits = not self.attached and not state.installing and state.peers[self.primary.node].linked
         if waits and now - self._said_at >= state.settings.resend_ms:
-            return self.say_where(now)
-        return self._take_over(now) if self._should_take_over(now) else []
+            return actions + self.say_where(now)
+        return actions + self._take_over(now) if self._should_take_over(now) else actions
 
     def _should_take_over(self, now: Milliseconds) -> bool:
         state = self._state

@@ -179,14 +179,14 @@ class Backups:
             )
         progress = self.of(sender)
         if progress is not None and self._is_through(progress, message):
-            # Its last word on the transfer was lost, or it has started anew since: it joins from where it stands.
+            # Its last word on the transfer was lost, or it has come further since it was offered: it joins from there.
             ended = self.forget(sender.node)
             return ended + self.on_standing(message, sender, now)
         if progress is not None and (sender in self.required or progress.acknowledged <= message.last.sequence):
             return self._known_stands(progress, message, now)
         if message.version > confirmed.version:
             return [ReadView()]
-        if sender.node not in confirmed.view.replicas or self.barrier is None or log.applied < self.barrier:
+        if sender.node not in confirmed.view.replicas or not self._takes_joiners():
             return []
         if message.version < confirmed.version:
             return self._invite(sender.node, now, self._state.settings.beat_ms)
@@ -199,6 +199,10 @@ class Backups:
         progress = self.progress[sender.node] = Progress(sender, message.commit, now)
         progress.version = message.version
         return actions + self._stream(progress, now)
+
+    def _takes_joiners(self) -> bool:
+        """Says whether the barrier is applied: before that, more may be committed than is known here."""
+        return self.barrier is not None and self._state.log.applied >= self.barrier
 
     def _known_stands(self, progress: Progress, message: Standing, now: Milliseconds) -> list[Action]:
         had = max(progress.acknowledged, progress.edge.sequence)
@@ -215,10 +219,10 @@ class Backups:
         return now - progress.said_at < self._state.settings.beat_ms
 
     def _is_through(self, progress: Progress, message: Standing) -> bool:
-        """Says whether a replica that takes a snapshot has all of it by its own account."""
+        """Says whether a replica that is offered a snapshot, or takes one, has all of it by its own account."""
         transfer = self._transfers.get(progress.transfer)
-        installing = transfer is not None and progress.stage is Stage.INSTALLING
-        return transfer is not None and installing and message.commit.sequence >= transfer.point.sequence
+        under_way = progress.stage in (Stage.OFFERED, Stage.INSTALLING)
+        return transfer is not None and under_way and message.commit.sequence >= transfer.point.sequence
 
     def _again(self, progress: Progress, now: Milliseconds) -> list[Action]:
         """Sends again what is not acknowledged."""
@@ -318,11 +322,13 @@ class Backups:
         return actions
 
     def _acts_on_older_view(self, progress: Progress) -> bool:
-        """Says whether one that is to join was last heard to act on an older view: it must say that it has this one."""
+        """Says whether one that is to join was last heard to act on an older view: it must say that it has this one.
+
+        By a view between the two it may have dropped what it held, so that nobody takes what is sent to it.
+        """
         confirmed = self._state.confirmed
         assert confirmed is not None
-        streams = progress.stage is Stage.STREAMING and progress.member not in self.required
-        return streams and progress.version < confirmed.version
+        return progress.member not in self.required and progress.version < confirmed.version
 
     def _tick_one(self, progress: Progress, now: Milliseconds) -> list[Action]:
         log = self._state.log

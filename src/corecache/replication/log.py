@@ -13,6 +13,7 @@ Invariants:
 """
 
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
 
 import msgspec
@@ -189,7 +190,7 @@ def highest_version(entries: list[Entry]) -> Version:
     return highest
 
 
-def size_of(entries: list[Entry]) -> int:
+def size_of(entries: Iterable[Entry]) -> int:
     """Returns the bytes of the entries' keys and values, and a little for each."""
     size_bytes = 0
     for entry in entries:

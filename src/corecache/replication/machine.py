@@ -30,6 +30,8 @@ from corecache.replication.transfer import Throttle
 
 Asked: TypeAlias = list[tuple[PartitionId | None, Action]]
 
+_ROOM_BEATS = 50
+"""How long a disk must have had room before the node leads again what it has handed over for want of it."""
 _STALLED_BEATS = 4
 _READING_BEATS = 3
 
@@ -60,6 +62,8 @@ class Machine:
         self._throttle = Throttle(settings.transfer_bytes_per_second)
         self._retention_bytes = settings.log_retention_bytes // partitions
         self._ticked_at = now
+        self._has_room = True
+        self._full_at = Milliseconds(-(1 << 62))
         self._connected = True
         self._adopting: set[PartitionId] = set()
         self.replicas: dict[PartitionId, Replica] = {}
@@ -173,11 +177,22 @@ class Machine:
         self.knowledge.leaving = True
         return self.tick(now)
 
+    def room(self, is_there: bool, now: Milliseconds) -> None:
+        """Takes note of whether the disk has room for puts: without it, what this node leads is handed over (R13)."""
+        self._has_room = is_there
+        self._look_for_room(now)
+
+    def _look_for_room(self, now: Milliseconds) -> None:
+        if not self._has_room:
+            self._full_at = now
+        self.knowledge.full = now - self._full_at < _ROOM_BEATS * self._settings.beat_ms
+
     def tick(self, now: Milliseconds) -> Asked:
         """Sends the beats, and looks at what time has brought about."""
         if now - self._ticked_at > _STALLED_BEATS * self._settings.beat_ms:
             self.knowledge.suspect_from = Milliseconds(now + _READING_BEATS * self._settings.beat_ms)
         self._ticked_at = now
+        self._look_for_room(now)
         return self._beats(now) + self._tick_replicas(now)
 
     def _tick_replicas(self, now: Milliseconds) -> Asked:
@@ -200,9 +215,9 @@ class Machine:
                 claim = replica.claim_to(node, now)
                 if claim is not None:
                     to_node.append(claim)
-        leaving = self.knowledge.leaving
+        own = self.knowledge
         return [
-            (None, Send(node, self.knowledge[node].beat(tuple(made), leaving, now))) for node, made in claims.items()
+            (None, Send(node, own[node].beat(tuple(made), own.leaving, own.full, now))) for node, made in claims.items()
         ]
 
     def _on_node_message(self, sender: NodeId, message: Message, now: Milliseconds) -> Asked:
@@ -219,7 +234,7 @@ class Machine:
     def _on_beat(self, sender: NodeId, beat: Beat, now: Milliseconds) -> Asked:
         """Grants what is claimed, where nothing speaks against it."""
         peer = self.knowledge[sender]
-        peer.leaving = beat.leaving
+        peer.leaving, peer.full = beat.leaving, beat.full
         if beat.claims is not None and beat.table > peer.table_heard:
             peer.table_heard = beat.table
             peer.claims_heard = beat.claims
@@ -250,9 +265,8 @@ class Machine:
         return [(partition, Adopt(confirmed))]
 
     def _of(self, partition: PartitionId, actions: Iterable[Action]) -> Asked:
-        asked: Asked = []
-        for action in actions:
-            asked.append((partition, action))
+        asked: Asked = [(partition, action) for action in actions]
+        for _, action in asked:
             if type(action) is Discard:
                 del self.replicas[partition]
         return asked

@@ -258,23 +258,32 @@ class Membership:
         return self.hands_over_to is not None and now - self._handing_since >= self._state.settings.handover_ms
 
     def _due(self, now: Milliseconds) -> Member | None:
-        """Returns whom to hand over to now: the preferred primary, or anybody if this node leaves or is not wanted."""
+        """Returns whom to hand over to now: the preferred primary, or anybody if this node leaves or is not wanted.
+
+        A node whose disk is full is preferred by nobody, and hands over to anybody who has room.
+        """
         view, peers = self.view, self._state.peers
-        leaving = peers.leaving
-        if (not leaving and view.replicas[0] == self._state.node) or now < self._not_before:
-            return None
         wanted = {node: rank for rank, node in enumerate(view.replicas)}
+        must = peers.leaving or self._state.node not in wanted
+        if (not must and not peers.full and view.replicas[0] == self._state.node) or now < self._not_before:
+            return None
         able = [
             member
             for member in view.in_sync
-            if member != self._state.member and self._may_take_over(member, wanted, leaving)
+            if member != self._state.member
+            and self._may_take_over(member, wanted, peers.leaving or peers.full)
+            and (must or not peers[member.node].full)
         ]
-        able.sort(key=lambda member: wanted.get(member.node, len(wanted)))
+        able.sort(key=lambda member: (peers[member.node].full, wanted.get(member.node, len(wanted))))
         if not able:
             return None
-        return able[0] if leaving or self._state.node not in wanted or able[0].node == view.replicas[0] else None
+        return able[0] if must or peers.full or able[0].node == view.replicas[0] else None
 
-    def _may_take_over(self, member: Member, wanted: dict[NodeId, int], leaving: bool) -> bool:
+    def hands_over(self, now: Milliseconds) -> bool:
+        """Says whether a hand-over is under way, or about to begin."""
+        return self.hands_over_to is not None or self._due(now) is not None
+
+    def _may_take_over(self, member: Member, wanted: dict[NodeId, int], anybody: bool) -> bool:
         progress, peer = self._backups.of(member), self._state.peers[member.node]
         return (
             progress is not None
@@ -282,7 +291,7 @@ class Membership:
             and peer.linked
             and not peer.leaving
             and peer.incarnation > 0
-            and (leaving or member.node in wanted)
+            and (anybody or member.node in wanted)
             and progress.stage is Stage.STREAMING
             and self._state.log.last - progress.acknowledged <= _SMALL_LAG_ENTRIES
         )

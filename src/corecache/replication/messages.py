@@ -146,13 +146,15 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag="beat"):
     """Sent to each peer each `beat_ms` (R8). `table` numbers the claims; they are left out once the peer has answered.
 
-    `leaving`: the node is stopping, nothing should be handed over to it.
+    `leaving`: the node is stopping, nothing should be handed over to it. `full`: nor to this one, for its disk has no
+    room for puts.
     """
 
     number: int
     table: int
     claims: tuple[Claim, ...] | None
     leaving: bool = False
+    full: bool = False
 
 
 class Grant(msgspec.Struct, frozen=True, array_like=True, tag="grant"):

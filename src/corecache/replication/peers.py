@@ -27,7 +27,7 @@ class Peer:
     """Another node. `incarnation` is the highest heard of, 0 if none; `heard_at` is when anything came from it last.
 
     `linked`: a connection to it stands. `gone_at`: since when its process has ended, for all that can be told (where it
-    listened, nobody does), None if it lives. `leaving`: it says that it is stopping.
+    listened, nobody does), None if it lives. `leaving`: it says that it is stopping; `full`: that its disk has no room.
     """
 
     __slots__ = (
@@ -40,6 +40,7 @@ class Peer:
         "_told",
         "answered_at",
         "claims_heard",
+        "full",
         "gone_at",
         "heard_at",
         "incarnation",
@@ -57,6 +58,7 @@ class Peer:
         self.linked = False
         self.gone_at: Milliseconds | None = None
         self.leaving = False
+        self.full = False
         self.table_heard = 0
         self.claims_heard: tuple[Claim, ...] = ()
         self._number = 0
@@ -83,14 +85,14 @@ class Peer:
             return False
         if incarnation > self.incarnation:
             self.incarnation = incarnation
-            self.leaving = False
+            self.leaving = self.full = False
             self.table_heard = 0
             self.claims_heard = ()
             self._told = False
             self._forget_leases()
         return True
 
-    def beat(self, claims: tuple[Claim, ...], leaving: bool, now: Milliseconds) -> Beat:
+    def beat(self, claims: tuple[Claim, ...], leaving: bool, full: bool, now: Milliseconds) -> Beat:
         """Returns the next beat; the claims go with it until the peer has said that it has them."""
         if claims != self._claims:
             self._claims = claims
@@ -98,7 +100,7 @@ class Peer:
             self._told = False
         self._number += 1
         self._sent.append((self._number, now, self._table, claims))
-        return Beat(self._number, self._table, None if self._told else claims, leaving)
+        return Beat(self._number, self._table, None if self._told else claims, leaving, full)
 
     def granted(self, grant: Grant, margin_ms: int) -> tuple[Claim, ...]:
         """Takes a grant: a lease for the claims of the beat that it answers. Returns those that it withholds."""
@@ -135,13 +137,15 @@ class Peer:
 class Peers:
     """All other nodes that this one has to do with."""
 
-    __slots__ = ("_peers", "leaving", "suspect_from")
+    __slots__ = ("_peers", "full", "leaving", "suspect_from")
 
     def __init__(self) -> None:
         """Knows nobody yet."""
         self._peers: dict[NodeId, Peer] = {}
         self.leaving = False
         """Whether this node itself is stopping, and hands over all that it leads."""
+        self.full = False
+        """Whether its disk has no room for puts, so that whoever has room should lead."""
         self.suspect_from = _LONG_AGO
         """Before this time nobody's silence is held against him: this node itself has stalled, and reads first."""
 

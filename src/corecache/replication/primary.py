@@ -321,6 +321,10 @@ class Primary:
         deadlines += [request.deadline for request in (*self._pending.parked(), *self._held)]
         return actions + self._wake_for(min(deadlines, default=_NO_DEADLINE))
 
+    def yields(self, now: Milliseconds) -> bool:
+        """Says whether it hands over, or is about to (R13)."""
+        return self.activated and self.membership.hands_over(now)
+
     def released(self) -> list[Action]:
         """Tells the new primary that nothing is served here any more, if it was handed over to (R13).
 

@@ -10,13 +10,17 @@ from corecache.replication.log import Entry
 
 
 class NodeFacts(msgspec.Struct, frozen=True, array_like=True):
-    """The node's own facts. `largest_grant_ms` is the longest lease that it ever granted, 0 if none (R10)."""
+    """The node's own facts. `largest_grant_ms` is the longest lease that it ever granted, 0 if none (R10).
+
+    `creation` is that of the cluster whose member the node is (`ClusterFacts`), "" as long as it is of none.
+    """
 
     cluster: str
     partitions: int
     node: NodeId
     incarnation: Incarnation
     largest_grant_ms: Milliseconds
+    creation: str = ""
 
 
 class ReplicaFacts(msgspec.Struct, frozen=True, array_like=True):

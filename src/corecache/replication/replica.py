@@ -124,13 +124,19 @@ class Replica:
 
     def handle(self, event: events.Event, now: Milliseconds) -> list[Action]:
         """Takes what happened and the steady clock's time; returns what to do, in order (see `actions.py`)."""
-        return self._guarded(self._on[type(event)], event, now)
+        try:
+            return self._on[type(event)](event, now)
+        except Contradiction as contradiction:
+            return self._halt(contradiction)
 
     def receive(self, sender: NodeId, message: said.Partitional, now: Milliseconds) -> list[Action]:
         """Takes a message of another node's replica."""
         if message.receiver != self.state.facts.replica:
             return []
-        return self._guarded(self._on_message, Member(sender, message.sender), message, now)
+        try:
+            return self._on_message(Member(sender, message.sender), message, now)
+        except Contradiction as contradiction:
+            return self._halt(contradiction)
 
     def tick(self, now: Milliseconds) -> list[Action]:
         """Looks at what time has brought about. Called each `beat_ms`, or so."""
@@ -373,9 +379,12 @@ class Replica:
         return self.roles.lead_again() if confirmed.view.incarnation < self.incarnation else self.roles.lead(now)
 
     def _guarded(self, step: Callable[..., list[Action]], *given: Any) -> list[Action]:
-        """Takes a step; a contradiction found in it halts this replica, and nothing of the step is done (R1, R10)."""
         try:
             return step(*given)
         except Contradiction as contradiction:
-            self.failed = f"Partition {self.partition} has halted: {contradiction}. Nothing more is done here."
-            return [*self.roles.step_down(self.failed), Halt(self.failed)]
+            return self._halt(contradiction)
+
+    def _halt(self, contradiction: Contradiction) -> list[Action]:
+        """Ends this replica over a contradiction: nothing of the step that found it is done (R1, R10)."""
+        self.failed = f"Partition {self.partition} has halted: {contradiction}. Nothing more is done here."
+        return [*self.roles.step_down(self.failed), Halt(self.failed)]

@@ -154,7 +154,8 @@ class State:
 
     def cut(self, upto: Sequence) -> list[Action]:
         """Cuts applied entries off the log."""
-        if upto <= self.log.cut:
+        if upto <= self.log.cut or self.installing:
+            # A disk that is told to drop everything has no log to cut.
             return []
         self.log.cut = upto
         return [Cut(upto)]

@@ -172,7 +172,10 @@ class Checks:
 
     def after(self, node: NodeId, partition: PartitionId, replica: Replica, clock: NodeClock) -> None:
         """Checks a replica that an event has touched, and what it means for the others."""
-        invariants.check(replica)
+        try:
+            invariants.check(replica)
+        except AssertionError as broken:
+            raise ViolationError(f"p{partition} on {node}: {broken}") from broken
         watched = self._watched[node, partition]
         log, history = replica.log, self.histories[partition]
         if watched.installing:

@@ -66,6 +66,8 @@ class Coordinator:
         self.watch_delay_ms = 5
         self.watch_loss = 0.0
         self.delay_ms = 4
+        self.ambush = 0.0
+        """How likely it is that the session is lost as soon as something is proposed."""
         self._subscribers: dict[NodeId, Subscriber] = {}
         self._suspended: dict[NodeId, int] = {}
         self._awaited: dict[NodeId, list[Proposal]] = {}
@@ -108,6 +110,15 @@ class Coordinator:
             return
         self._travelling.append(proposal)
         self._schedule.after(1 + self._delay(), self._carry_out, (proposal, 0))
+        if self.ambush and self._dice.random() < self.ambush:
+            self._schedule.after(1 + self._delay(), self._lose_session, node)
+
+    def _lose_session(self, node: NodeId) -> None:
+        """Loses a session while the answer to a proposal is on its way, for a moment or for some leases' time."""
+        if self.ambush and node in self._subscribers:
+            self.suspend(node)
+            leases = 4 if self._dice.random() < 0.7 else 0.2
+            self._schedule.after(1 + int(self._dice.random() * leases * self._lease_ms), self.restore, node)
 
     def read(self, node: NodeId, life: int, partition: PartitionId) -> None:
         """Takes a question for a view on its way."""
@@ -216,6 +227,7 @@ class Coordinator:
     def heal(self) -> None:
         """Restores every session, and lets nothing go wrong any more."""
         self.watch_delay_ms, self.watch_loss, self.delay_ms = 5, 0.0, 4
+        self.ambush = 0.0
         self.out = False
         for node in list(self._suspended):
             self._suspended[node] = 1

@@ -14,9 +14,9 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 
 from corecache.errors import CallerFault, NotDone
-from corecache.identity import Epoch, Incarnation, Milliseconds, NodeId, PartitionId, Timestamp
+from corecache.identity import Epoch, Incarnation, Milliseconds, NodeId, PartitionId, ReplicaId, Timestamp
 from corecache.operations import ConditionFailed, Put, Written
-from corecache.placement.view import VersionedView
+from corecache.placement.view import VersionedView, View
 from corecache.replication import actions, events
 from corecache.replication.machine import Machine
 from corecache.replication.messages import Envelope, Message, PartitionMessage, Replicated
@@ -28,7 +28,7 @@ from corecache.simulator.disk import Disk
 from corecache.simulator.frames import decode_frame, encode_frame
 from corecache.simulator.reads import Reads
 from corecache.simulator.requests import ClientRequest
-from corecache.simulator.trace import ViolationError
+from corecache.simulator.trace import HaltError
 from corecache.simulator.world import World
 
 Asked: TypeAlias = list[tuple[PartitionId | None, Any]]
@@ -278,9 +278,13 @@ class Driver:
         if partition in self._adopting:
             return
         self._adopting[partition] = None
-        facts = ReplicaFacts(self.world.draw_id(), Epoch(0), action.confirmed.view.lineage)
+        facts = ReplicaFacts(self._id_of_empty(action.confirmed.view), Epoch(0), action.confirmed.view.lineage)
         adopted = (self._adopted, (partition, facts, action.confirmed))
         self.disk.begin(contents.SaveWrite(partition, facts), True, lambda: self.due(adopted))
+
+    def _id_of_empty(self, view: View) -> ReplicaId:
+        """Returns the id of a replica that a view wants here, and that holds nothing."""
+        return self.world.draw_id()
 
     def _adopted(self, event: tuple[PartitionId, ReplicaFacts, VersionedView]) -> None:
         partition, facts, confirmed = event
@@ -352,4 +356,4 @@ class Driver:
         self.world.note(self.name, "step down", partition, action)
 
     def _halt(self, partition: PartitionId, action: actions.Halt) -> None:
-        raise ViolationError(f"p{partition} on {self.name} halts: {action.broken}")
+        raise HaltError(f"p{partition} on {self.name} halts: {action.broken}")

@@ -7,11 +7,13 @@ an old copy, only where another member of every view that trusts it, or may yet,
 `docs/simulator.md` describes each kind.
 """
 
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Final
 
 from corecache.identity import Member, NodeId, PartitionId
+from corecache.simulator.ambushes import Ambushes
 from corecache.simulator.cluster import Cluster
 from corecache.simulator.contents import Contents
 from corecache.simulator.node import SimulatedNode
@@ -19,13 +21,15 @@ from corecache.simulator.options import FRENZIED, OFF
 
 _RARE_LEASES: Final = 12
 _FRENZIED_LEASES: Final = 2
+_FRAMES_KEPT: Final = 500
 
 
 class Faults:
     """All that goes wrong."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.count = 0
+        self.counts: dict[str, int] = {}
+        """How often each kind has struck."""
         self._cluster = cluster
         self._world = cluster.world
         self._schedule = cluster.world.schedule
@@ -59,9 +63,12 @@ class Faults:
             "handover": lambda dice: cluster.reorder(),
             "min_in_sync": lambda dice: cluster.change_minimum(),
         }
+        self._makers |= Ambushes(cluster).makers
 
     def begin(self) -> None:
         """Schedules the first of each kind that is on."""
+        if self._world.options.faults.get("replayed"):
+            self._world.network.past = deque(maxlen=_FRAMES_KEPT)
         for kind, level in self._world.options.faults.items():
             if level != OFF:
                 dice = self._world.dice(f"fault {kind}")
@@ -78,6 +85,7 @@ class Faults:
         world.coordinator.heal()
         for node in self._cluster.nodes.values():
             node.disk.latency_ms = 2
+            node.stutters = None
             node.resume(frames_first=True)
             if node.up and (node.disk.failing or node.leaving):
                 node.stop(power=False)
@@ -88,7 +96,7 @@ class Faults:
     def _strike(self, event: tuple[str, Random, int]) -> None:
         kind, dice, mean = event
         if not self._stopped:
-            self.count += 1
+            self.counts[kind] = self.counts.get(kind, 0) + 1
             self._world.note("fault", kind, None)
             self._makers[kind](dice)
             self._schedule.after(1 + int(dice.expovariate(1 / mean)), self._strike, event)

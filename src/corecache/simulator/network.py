@@ -9,6 +9,7 @@ to be made. When its far end dies it is lost at once, or, if the whole machine w
 attempt to connect to a machine on which nobody listens is *refused*. What is *told* of connections may be late.
 """
 
+from collections import deque
 from random import Random
 from typing import Protocol
 
@@ -70,6 +71,10 @@ class Network:
         self.loss = self.doubling = self.reordering = self.lateness = 0.0
         self.refusing = False
         """Whether a cut looks like a refusal, as a firewall may make it."""
+        self.refused: dict[tuple[NodeId, NodeId], int] = {}
+        """How many faults at present have this direction's attempts to connect refused."""
+        self.past: deque[tuple[Station, bytes]] | None = None
+        """The last frames that were carried, if they are kept."""
         self.delay_ms = 3
         self._lease_ms = options.lease_ms
         self._schedule = schedule
@@ -99,6 +104,8 @@ class Network:
         if self.loss and dice() < self.loss:
             return
         link = self._links[origin][target]
+        if self.past is not None:
+            self.past.append((link.target, frame))
         copies = 2 if self.doubling and dice() < self.doubling else 1
         for _ in range(copies):
             arrival = self._schedule.now + 1 + int(dice() * self.delay_ms)
@@ -125,9 +132,20 @@ class Network:
         else:
             self.cuts.pop((origin, target), None)
 
+    def replay(self, number: int) -> None:
+        """Delivers one of the last frames again, whoever listens there by now."""
+        if self.past:
+            self._schedule.after(1, self._arrive, self.past[number % len(self.past)])
+
+    def refuse(self, origin: NodeId, target: NodeId, change: int) -> None:
+        """Has a direction's attempts to connect refused by one fault more, or with -1 by one less."""
+        self.refused[origin, target] = self.refused.get((origin, target), 0) + change
+
     def heal(self) -> None:
         """Makes all directions good again."""
         self.cuts.clear()
+        self.refused.clear()
+        self.past = None
         self.loss = self.doubling = self.reordering = self.lateness = 0.0
         self.refusing = False
         self.delay_ms = 3
@@ -159,7 +177,7 @@ class Network:
         link.incarnation = Incarnation(0)
         # The link may tell of both in one: lost, and nobody there any more.
         gone = link.target.powered and not link.target.listening and self._dice.random() < 0.5
-        link.refused = gone and self._open(link)
+        link.refused = (gone and self._open(link)) or self._is_refused(link)
         link.origin.lost(link.target.name, link.refused)
         link.backoff_ms = _RETRY_FIRST_MS
         self._attempt_after(link, 1 + int(self._dice.random() * 5))
@@ -173,18 +191,21 @@ class Network:
         if link.attempt != attempt:
             return
         target = link.target
-        opened = self._open(link)
+        opened = self._open(link) and not self._is_refused(link)
         if opened and target.listening and not target.paused:
             link.incarnation = target.incarnation
             link.refused = False
             link.origin.connected(target.name, target.incarnation)
             return
-        refuses = target.powered and not target.listening if opened else self.refusing
+        refuses = target.powered and not target.listening if opened else self.refusing or self._is_refused(link)
         if refuses and not link.refused:
             link.refused = True
             link.origin.lost(target.name, True)
         link.backoff_ms = min(link.backoff_ms * 2, max(self._lease_ms // 2, _RETRY_FIRST_MS))
         self._attempt_after(link, 1 + int(link.backoff_ms * (0.5 + self._dice.random())))
+
+    def _is_refused(self, link: Link) -> bool:
+        return self.refused.get((link.origin.name, link.target.name), 0) > 0
 
     def _open(self, link: Link) -> bool:
         forth, back = (link.origin.name, link.target.name), (link.target.name, link.origin.name)

@@ -48,6 +48,8 @@ class SimulatedNode:
         self.powered = True
         self.paused = False
         self.leaving = False
+        self.stutters: Callable[[object], None] | None = None
+        """Called in the moment after the next beats have gone out."""
         self.driver: Driver | None = None
         self.service: Service | None = None
         self._ticks = 0
@@ -197,6 +199,9 @@ class SimulatedNode:
         if self._ticks % _VIEW_SWEEP_BEATS == 0:
             self.world.coordinator.sweep(self.name)
         self.world.schedule.after(self.world.settings.beat_ms, self._of_life, (self.life, self._tick, None))
+        if self.stutters is not None:
+            stutters, self.stutters = self.stutters, None
+            self.world.schedule.after(1, stutters, None)
 
     def _storage_failed(self) -> None:
         if self.driver is not None and not self.defer(self._tell_failure, None):

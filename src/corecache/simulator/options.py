@@ -3,6 +3,10 @@
 Each kind of fault is off, rare or frenzied, independently of the others, so that a hundred seeds see most pairs of
 faults, and some see one kind alone. The protocol's durations are drawn too: they keep their proportions, and what
 matters is how they compare with each other and with the network's delays.
+
+Every third seed is *sharp*: a small cluster, a few kinds of faults that belong together, most of them in a frenzy, some
+of which strike at the worst moment (`ambushes.py`), and clients that ask whoever believes to be primary. Many mistakes
+need two or three things at once within a lease's time, and show in these runs a hundred times sooner.
 """
 
 from random import Random
@@ -44,7 +48,18 @@ FAULTS: Final = (
     "handover",
     "min_in_sync",
 )
-"""Every kind of fault; `docs/simulator.md` says what each does."""
+"""Every kind of fault of any run; `docs/simulator.md` says what each does."""
+
+AMBUSHES: Final = ("unanswered", "refused", "stutter", "replayed")
+"""The kinds that only sharp runs have."""
+
+THEMES: Final = (
+    ("refused", "stutter", "replayed", "one_way", "isolate", "late", "kill", "drift"),
+    ("unanswered", "refused", "suspended", "watches", "handover", "moves", "kill", "leave"),
+    ("isolate", "one_way", "slow_disk", "loss", "reordering", "reset", "kill", "handover"),
+    ("wipe", "restored", "failing_disk", "power", "kill", "moves", "leave", "min_in_sync", "unanswered"),
+)
+"""Kinds that belong together: leases, views, logs, members. A sharp run has most of one of these."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -68,6 +83,7 @@ class Options(msgspec.Struct, frozen=True):
     min_in_sync: int
     expiries: bool
     faults: dict[str, int]
+    sharp: bool = False
 
     def replication(self) -> Replication:
         """Returns the protocol's settings, all durations in proportion to the lease."""
@@ -101,6 +117,8 @@ class Options(msgspec.Struct, frozen=True):
 
 def draw(seed: int, nodes: int | None = None, partitions: int | None = None, duration_ms: int | None = None) -> Options:
     """Returns the run of a seed; what is given overrides what is drawn, and changes nothing else."""
+    if seed % 3 == 2:
+        return _draw_sharp(seed, nodes, partitions, duration_ms)
     dice = Random(f"options {seed}")  # noqa: S311 (a simulation is to be repeated)
     drawn_nodes = dice.randint(3, 7)
     drawn_partitions = dice.randint(1, 4)
@@ -128,5 +146,39 @@ def draw(seed: int, nodes: int | None = None, partitions: int | None = None, dur
         expiries=dice.random() < 0.3,
         faults=faults,
     )
+    return _fitted(options)
+
+
+def _draw_sharp(seed: int, nodes: int | None, partitions: int | None, duration_ms: int | None) -> Options:
+    dice = Random(f"sharp options {seed}")  # noqa: S311 (a simulation is to be repeated)
+    drawn_nodes = dice.choice((3, 3, 3, 4, 5))
+    lease_ms = dice.choice((400, 600, 1000))
+    faults = dict.fromkeys((*FAULTS, *AMBUSHES), OFF)
+    for kind in dice.choice(THEMES):
+        if dice.random() < 0.6:
+            faults[kind] = FRENZIED if dice.random() < 0.6 else RARE
+    options = Options(
+        seed=seed,
+        nodes=nodes or drawn_nodes,
+        partitions=partitions or 1,
+        replication_factor=dice.choice((2, 3, 3, 3)),
+        duration_ms=duration_ms or lease_ms * dice.randint(15, 30),
+        clients=dice.randint(4, 8),
+        keys=dice.randint(1, 2),
+        think_ms=dice.choice((5, 20)),
+        lease_ms=lease_ms,
+        spread=dice.random() < 0.8,
+        retention_bytes=dice.choice((500, 4000, 1 << 20, 1 << 20)),
+        chunk_bytes=dice.choice((60, 200, 1 << 16)),
+        min_in_sync=dice.choice((1, 1, 2)),
+        expiries=dice.random() < 0.2,
+        faults=faults,
+        sharp=True,
+    )
+    return _fitted(options)
+
+
+def _fitted(options: Options) -> Options:
+    """Asks for no more copies than there are nodes."""
     factor = min(options.replication_factor, options.nodes)
     return msgspec.structs.replace(options, replication_factor=factor, min_in_sync=min(options.min_in_sync, factor))

@@ -15,7 +15,7 @@ import msgspec
 from corecache.simulator.cluster import Cluster
 from corecache.simulator.faults import Faults
 from corecache.simulator.options import Options
-from corecache.simulator.trace import ViolationError
+from corecache.simulator.trace import LivenessError, ViolationError
 from corecache.simulator.workload import Workload
 from corecache.simulator.world import World
 
@@ -26,12 +26,17 @@ _EVENTS_MAX = 1_000_000
 
 
 class Outcome(msgspec.Struct):
-    """How a run went. `violation` is None if it passed; `lines` are the last of its trace."""
+    """How a run went. `violation` is None if it passed; `lines` are then none, else the last of its trace.
+
+    `kind` is what was violated: "safety" (something happened that must not), "liveness" (something did not that must),
+    "halt" (a replica found a contradiction itself), "error" (the machine or the simulator broke down).
+    """
 
     options: Options
     violation: str | None
+    kind: str | None
     events: int
-    faults: int
+    faults: dict[str, int]
     operations: int
     succeeded: int
     not_done: int
@@ -50,7 +55,7 @@ class Outcome(msgspec.Struct):
         options = self.options
         return (
             f"corecache simulate --seed {options.seed} --nodes {options.nodes} --partitions {options.partitions} "
-            f"--duration {options.duration_ms / 1000:g}"
+            f"--duration {options.duration_ms / 1000}"
         )
 
 
@@ -67,17 +72,17 @@ class Run:
 
     def go(self) -> Outcome:
         """Runs from the beginning to the end, or to the first violation."""
-        violation = None
+        violation = kind = None
         try:
             self._safety()
             self._liveness()
             self.world.checks.check_all()
             self.workload.judge()
         except ViolationError as error:
-            violation = str(error)
+            violation, kind = str(error), error.kind
         except Exception as error:  # whatever the machine raises is a violation
-            violation = f"{type(error).__name__}: {error}{_where(error)}"
-        return self._outcome(violation)
+            violation, kind = f"{type(error).__name__}: {error}{_where(error)}", "error"
+        return self._outcome(violation, kind)
 
     def _safety(self) -> None:
         self.cluster.begin()
@@ -100,12 +105,12 @@ class Run:
         limit = self._healed_at + _HEALING_LEASES * options.lease_ms
         while (wrong := self._wrong()) is not None:
             if schedule.now > limit:
-                raise ViolationError(f"liveness: {schedule.now - self._healed_at} ms after the healing, {wrong}")
+                raise LivenessError(f"liveness: {schedule.now - self._healed_at} ms after the healing, {wrong}")
             if self._settled_again():
                 self.cluster.settle()
             schedule.run_until(schedule.now + options.lease_ms * _STEP_LEASES)
         if self.workload.succeeded == succeeded:
-            raise ViolationError("liveness: nothing succeeded after the healing")
+            raise LivenessError("liveness: nothing succeeded after the healing")
 
     def _settled_again(self) -> bool:
         """Says whether the wish of the end was lost in a race with a proposal, so that it is to be said again."""
@@ -118,13 +123,14 @@ class Run:
             return f"{unanswered[0]!r} is not read"
         return self.cluster.unsettled()
 
-    def _outcome(self, violation: str | None) -> Outcome:
+    def _outcome(self, violation: str | None, kind: str | None) -> Outcome:
         world, workload = self.world, self.workload
         return Outcome(
             world.options,
             violation,
+            kind,
             world.schedule.events,
-            self.faults.count,
+            self.faults.counts,
             workload.operations,
             workload.succeeded,
             workload.not_done,

@@ -16,7 +16,21 @@ _SUBJECT_CHARACTERS_MAX = 400
 
 
 class ViolationError(Exception):
-    """Something happened that the protocol says can't: the seed has failed."""
+    """Something happened that the protocol says can't: the seed has failed. `kind` says which half of it is broken."""
+
+    kind = "safety"
+
+
+class LivenessError(ViolationError):
+    """What should have come to pass did not, within the time that a run grants it."""
+
+    kind = "liveness"
+
+
+class HaltError(ViolationError):
+    """A replica has found a contradiction, and halts."""
+
+    kind = "halt"
 
 
 class Trace:

@@ -102,7 +102,7 @@ class Workload:
             return Asked(client, key, None, Call("get", begin), key.floor)
         condition: IfAbsent | IfMatch | None = None
         expected: int | None = None
-        if self._dice.random() < 0.35:
+        if self._dice.random() < (0.5 if self._options.sharp else 0.35):
             expected = key.version
             condition = IfMatch((Version(expected),)) if expected else IfAbsent()
         if kind < 0.52 and not isinstance(condition, IfAbsent):
@@ -119,7 +119,11 @@ class Workload:
         partition = asked.key.partition
         names = self._cluster.names
         roll = self._dice.random()
-        if roll < 0.75:
+        if self._options.sharp and roll < 0.4:
+            # One that believes to be primary, rightly or not.
+            leading = list(self._world.checks.histories[partition].leading) or names
+            name = leading[int(self._dice.random() * len(leading))]
+        elif roll < 0.75:
             name = self._believed.get(partition) or self._world.coordinator.views[partition].view.primary.node
         elif roll < 0.92:
             name = self._world.coordinator.views[partition].view.primary.node

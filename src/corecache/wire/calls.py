@@ -15,6 +15,7 @@ import msgspec
 from corecache.errors import Broken, CallerFault, CoreCacheError, NotDone, OutcomeUnknown
 from corecache.identity import PartitionId, Sequence
 from corecache.operations import Operation, Record, Result
+from corecache.placement.recovery import Copy
 from corecache.placement.view import VersionedView
 
 
@@ -54,6 +55,14 @@ class StaleCall(msgspec.Struct, frozen=True, array_like=True, tag="stale"):
     number: int
     partition: PartitionId
     key: bytes
+    left_ms: int
+
+
+class CopyCall(msgspec.Struct, frozen=True, array_like=True, tag="copy"):
+    """What does the receiver have of a partition? For an operator who looks for what is left of it (R9)."""
+
+    number: int
+    partition: PartitionId
     left_ms: int
 
 
@@ -110,6 +119,13 @@ class StaleReply(msgspec.Struct, frozen=True, array_like=True, tag="stale_record
     applied: Sequence
 
 
+class CopyReply(msgspec.Struct, frozen=True, array_like=True, tag="copied"):
+    """What is there, None if nothing is."""
+
+    number: int
+    copy: Copy | None
+
+
 class FailureReply(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     """There is no result, and why."""
 
@@ -117,5 +133,5 @@ class FailureReply(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     failure: Failure
 
 
-Call: TypeAlias = ReadCall | WriteCall | ScanCall | StaleCall
-Reply: TypeAlias = ReadReply | WriteReply | ScanReply | StaleReply | FailureReply
+Call: TypeAlias = ReadCall | WriteCall | ScanCall | StaleCall | CopyCall
+Reply: TypeAlias = ReadReply | WriteReply | ScanReply | StaleReply | CopyReply | FailureReply

@@ -27,6 +27,8 @@ from corecache.identity import Incarnation, NodeId
 from corecache.replication.messages import Envelope, Message
 from corecache.wire.calls import (
     Call,
+    CopyCall,
+    CopyReply,
     FailureReply,
     ReadCall,
     ReadReply,
@@ -49,7 +51,10 @@ GREETING_BYTES_MAX = 4096
 Item: TypeAlias = Message | Call | Reply
 
 _CALLS = frozenset(
-    (ReadCall, WriteCall, ScanCall, StaleCall, ReadReply, WriteReply, ScanReply, StaleReply, FailureReply)
+    (
+        *(ReadCall, WriteCall, ScanCall, StaleCall, CopyCall),
+        *(ReadReply, WriteReply, ScanReply, StaleReply, CopyReply, FailureReply),
+    )
 )
 
 

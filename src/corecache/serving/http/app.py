@@ -23,6 +23,7 @@ from corecache.serving.http.bodies import Budget, Disconnected, Message, Receive
 from corecache.serving.http.keyvalue import PREFIX, KeyValue
 from corecache.serving.http.listing import Listing
 from corecache.serving.http.metrics import RequestMetrics
+from corecache.serving.http.ordering import Ordering
 from corecache.serving.http.views import Views
 
 _log = structlog.get_logger()
@@ -46,6 +47,7 @@ class App:
             Route("/v1/kv", Listing(service, config, clock, budget).answer, methods=["GET"]),
             Route("/v1/batch", Batch(service, config, clock, budget).answer, methods=["POST"]),
             *Views(service, config, registry).routes(),
+            *Ordering(service, budget).routes(),
         ]
         self._router = Router(routes, redirect_slashes=False, default=_nothing_here)
 

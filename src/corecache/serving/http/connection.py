@@ -38,6 +38,10 @@ _SLICE_BYTES = 2048
 """How much is parsed before a look at whether requests queue up: some 100 of the smallest. Far below
 `header_bytes_max`, so that headers which came in one slice need not be measured."""
 
+_DRAIN_IDLE_MS = 250
+"""How long a connection stays open, with nothing on it, when the node is stopping: longer than a request is under way
+that was sent before its client could hear of it."""
+
 
 class Connection(HttpToolsProtocol):
     """One client's connection.
@@ -83,8 +87,6 @@ class Connection(HttpToolsProtocol):
             self._say(problems.too_many_connections(limit))
             if len(self.state.closing) > limit:
                 self.transport.abort()
-        elif self.state.draining:
-            self._close(linger=False)
 
     def data_received(self, data: bytes) -> None:
         """Parses what came, or holds it back."""
@@ -233,15 +235,10 @@ class Connection(HttpToolsProtocol):
             self._start(self._waiting.popleft())
         if self._held:
             self._feed_held()
-        if self._running is None and (self._last_words is not None or self._ended or self.state.draining):
+        if self._running is None and (self._last_words is not None or self._ended):
             self._rest()
         if self.flow.read_paused:
             self.resume_reading()
-
-    def shutdown(self) -> None:
-        """Closes the connection if nothing is under way on it, else after the last answer."""
-        if self._running is None and self._phase == _IDLE and not self._closing:
-            self._close(linger=False)
 
     def sweep(self, now: Milliseconds) -> None:
         """Ends what has taken too long by `now`."""
@@ -266,7 +263,7 @@ class Connection(HttpToolsProtocol):
         elif self._phase == _BODY:
             if waited_ms > limits.body_timeout_ms:
                 self._refuse(problems.request_too_slow("Nothing came of the body", limits.body_timeout_ms))
-        elif self._running is None and waited_ms > limits.idle_timeout_ms:
+        elif self._running is None and waited_ms > (_DRAIN_IDLE_MS if self.state.draining else limits.idle_timeout_ms):
             self._close(linger=False)
 
     # What they are made of
@@ -351,7 +348,7 @@ class Connection(HttpToolsProtocol):
         """Decides what a connection does that has nothing to answer."""
         if self._last_words is not None:
             self._say(self._last_words)
-        elif self._ended or (self.state.draining and self._phase == _IDLE):
+        elif self._ended:
             self._close(linger=False)
 
     def _refuse(self, error: CoreCacheError) -> None:

@@ -14,9 +14,18 @@ import msgspec
 
 from corecache import __version__
 from corecache.config import Config
-from corecache.reports import ClusterReport, DigestReport, NodeReport, PartitionReport, StorageReport
+from corecache.reports import (
+    ClusterReport,
+    DigestReport,
+    NodeReport,
+    OrdersReport,
+    PartitionReport,
+    RecoveryReport,
+    StorageReport,
+)
 from corecache.serving.http.batch_operations import BatchAnswer, BatchRequest
 from corecache.serving.http.listing import LIMIT_MAX, ListedPage
+from corecache.serving.http.ordering import DrainOrder, MinInSyncOrder, Moves, RebalanceOrder, RecoverOrder
 from corecache.serving.http.problems import Problem
 
 Json: TypeAlias = dict[str, Any]
@@ -28,6 +37,7 @@ _PROBLEMS = {
     408: "The request came too slowly.",
     412: "The condition does not hold; nothing was written. ETag has the present version, if there is one.",
     413: "The body is too large.",
+    421: "Another node must be asked; the detail says which.",
     431: "The request line and the headers are too large.",
     500: "The node is broken, or failed in a way it does not know. A write may have happened.",
     503: "Not done; try again after Retry-After seconds.",
@@ -74,6 +84,15 @@ def description(config: Config) -> Json:
             "/v1/cluster": {"get": _view("cluster", "Who holds what.", "ClusterReport")},
             "/v1/cluster/nodes": {"get": _view("nodes", "The nodes.", "NodeReport", many=True)},
             "/v1/cluster/partitions": {"get": _view("partitions", "The partitions.", "PartitionReport", many=True)},
+            "/v1/cluster/orders": {"get": _view("orders", "What is ordered, and how far it is.", "OrdersReport")},
+            "/v1/cluster/rebalance": {"get": _moves(), "post": _order("rebalance", "Even out.", "RebalanceOrder")},
+            "/v1/cluster/drain": {"post": _order("drain", "Have a node hold nothing.", "DrainOrder")},
+            "/v1/cluster/min-in-sync": {
+                "post": _order("min_in_sync", "Say how many copies a success needs.", "MinInSyncOrder")
+            },
+            "/v1/cluster/recover": {
+                "post": _order("recover", "Go on from a copy.", "RecoverOrder", "RecoveryReport", 421)
+            },
             "/v1/storage": {"get": _view("storage", "The tree as it stands.", "StorageReport")},
             "/v1/storage/digest": {"get": _digest(config)},
             "/v1/storage/flush": {"post": _view("flush", "Write the memtables to SSTables.", "StorageReport")},
@@ -89,7 +108,8 @@ def description(config: Config) -> Json:
 
 def _schemas(config: Config) -> Json:
     kinds = (Problem, ListedPage, BatchRequest, BatchAnswer, StorageReport, ClusterReport, NodeReport, PartitionReport)
-    _, schemas = msgspec.json.schema_components((*kinds, DigestReport, Status), ref_template=_REF)
+    orders = (OrdersReport, Moves, DrainOrder, RebalanceOrder, MinInSyncOrder, RecoverOrder, RecoveryReport)
+    _, schemas = msgspec.json.schema_components((*kinds, *orders, DigestReport, Status), ref_template=_REF)
     schemas["BatchRequest"]["properties"]["operations"]["maxItems"] = config.limits.batch_operations_max
     one_key = {"oneOf": [{"required": ["key"]}, {"required": ["key_base64"]}]}
     one_value = {"oneOf": [{"required": ["value"]}, {"required": ["value_base64"]}]}
@@ -241,6 +261,18 @@ def _json(text: str, schema: Json) -> Json:
 def _view(name: str, text: str, schema_name: str, many: bool = False) -> Json:
     schema: Json = {"$ref": _REF.format(name=schema_name)}
     return _plain(name, text, "application/json", {"type": "array", "items": schema} if many else schema)
+
+
+def _moves() -> Json:
+    asked = _view("moves", "What a rebalance would move, in its order.", "Moves")
+    drain = _parameter("query", "drain", "What the drain of this node would move, instead.", {"type": "string"})
+    return asked | {"parameters": [drain]}
+
+
+def _order(name: str, text: str, schema_name: str, answer_name: str = "OrdersReport", *bad: int) -> Json:
+    body = {"required": True, "content": {"application/json": {"schema": {"$ref": _REF.format(name=schema_name)}}}}
+    good = {"200": _json("How things stand then.", {"$ref": _REF.format(name=answer_name)})}
+    return {"operationId": name, "summary": text, "requestBody": body, "responses": _answers(good, 504, *bad)}
 
 
 def _digest(config: Config) -> Json:

@@ -28,6 +28,7 @@ _STATUS = {
     "value_too_large": 413,
     "batch_too_large": 413,
     "answer_too_large": 413,
+    "other_node": 421,
     "not_executed": 424,
     "headers_too_large": 431,
     "disk_full": 507,

@@ -3,8 +3,9 @@
 It runs inside the caller's event loop and installs nothing there that outlives `stop`: no signals, no logging. uvicorn
 gives the protocol (`connection.py`), not the process: its `Server` wants to own both.
 
-Draining: no new connections; idle ones are closed; requests under way are answered with `connection: close`; what is
-left when time is up is cut off, and its outcome is for its client to find out.
+Draining: no new connections; every answer says `connection: close`; a connection that stays idle for a moment is closed
+then, and not at once: a request may be on its way on it, and its client could not know what became of it. What is left
+when time is up is cut off.
 """
 
 import asyncio
@@ -86,7 +87,7 @@ class HttpServer:
         state.draining = True
         state.all_closed = asyncio.get_running_loop().create_future()
         for connection in list(state.open):
-            connection.shutdown()
+            connection.sweep(state.now)
         if state.open or state.closing:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(state.all_closed), timeout_ms / 1000)
