@@ -20,13 +20,13 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import flushes, machine, memory, speed, tables
+from benchmarks import catching_up, comparison, flushes, machine, memory, speed, tables
 from benchmarks.report import Report, Settings
 from benchmarks.servers import ROOT, ServerError
 from benchmarks.wrk import LoadError
 from corecache import __version__
 
-PARTS = ("speed", "flush", "memory")
+PARTS = ("speed", "flush", "memory", "cluster", "catch-up")
 KEYS_MAX = 100_000
 MEMORY_BYTES = 256 * 1024 * 1024
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         keys=min(chosen.records, KEYS_MAX),
         pairs=chosen.pairs,
         memory_bytes=MEMORY_BYTES,
+        catch_up_bytes=chosen.catch_up_bytes,
         command=_command(chosen),
     )
     # Ended from outside, too, it stops its servers and removes its files.
@@ -72,7 +73,11 @@ def measure(settings: Settings, parts: Sequence[str]) -> Report:
         compared = speed.measure(scratch / "speed", settings, _say) if "speed" in parts else None
         flushed = flushes.measure(scratch / "flush", settings, _say) if "flush" in parts else None
         filled = memory.measure(scratch / "memory", settings, _say) if "memory" in parts else None
+        clustered = comparison.measure(scratch / "cluster", settings, _say) if "cluster" in parts else None
+        caught_up = catching_up.measure(scratch / "catch-up", settings, _say) if "catch-up" in parts else None
     bounds = [] if compared is None else speed.bounds(compared)
+    bounds += [] if filled is None else memory.bounds(filled)
+    bounds += [] if clustered is None else comparison.bounds(clustered)
     return Report(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         version=__version__,
@@ -81,7 +86,9 @@ def measure(settings: Settings, parts: Sequence[str]) -> Report:
         speed=compared,
         flushes=flushed,
         memory=filled,
-        bounds=bounds if filled is None else bounds + memory.bounds(filled),
+        cluster=clustered,
+        catch_up=caught_up,
+        bounds=bounds,
     )
 
 
@@ -101,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--value-bytes", type=_positive, default=100, help="of each value (%(default)s)")
     parser.add_argument("--records", type=_positive, default=5_000_000, help="of the memory part (%(default)s)")
     parser.add_argument("--pairs", type=_positive, default=5, help="of runs, in turns (%(default)s)")
+    parser.add_argument(
+        "--catch-up-bytes", type=_positive, default=1_000_000_000, help="of the catch-up part (%(default)s)"
+    )
     parser.add_argument("--only", choices=PARTS, help="one part")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
     parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/benchmarks.md")

@@ -11,15 +11,13 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 import processes
 import zookeeper
-
-from benchmarks.servers import START_SECONDS_MAX, Server, ServerError, answers, free_ports, serve
+from benchmarks.servers import Server, ServerError, answers, free_ports, serve
 
 MEMBERS = 3
 WHOLE_SECONDS_MAX = 120.0
@@ -77,7 +75,9 @@ def node(directory: Path, number: int, address: str, partitions: int, memory_byt
 def etcd(directory: Path) -> Iterator[Group]:
     """Runs three members of etcd. Raises: ServerError."""
     if shutil.which("etcd") is None:
-        raise ServerError("etcd is not installed: run scripts/bench.sh as root, or install Debian's package etcd-server")
+        raise ServerError(
+            "etcd is not installed: run scripts/bench.sh as root, or install Debian's package etcd-server"
+        )
     directory.mkdir(parents=True, exist_ok=True)
     ports = free_ports(2 * MEMBERS)
     names = [f"m{number}" for number in range(MEMBERS)]
@@ -112,8 +112,6 @@ def await_whole(group: Group, partitions: int) -> float:
             raise ServerError(f"the cluster is not whole after {WHOLE_SECONDS_MAX:.0f} s")
         time.sleep(0.05)
     return time.perf_counter() - begun
-
-
 
 
 def _is_whole(views: list[dict[str, object]], partitions: int) -> bool:

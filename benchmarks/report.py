@@ -110,6 +110,44 @@ class Failovers(msgspec.Struct, frozen=True):
     kills: list[Failover]
 
 
+class Against(msgspec.Struct, frozen=True):
+    """One kind of request on three nodes and on three members of etcd, in turns. The `…_cpu_us` are of all members."""
+
+    what: str
+    corecache: Run
+    etcd: Run
+    ratio: float
+    corecache_cpu_us: float
+    etcd_cpu_us: float
+
+
+class ByPartitions(msgspec.Struct, frozen=True):
+    """A cluster of so many partitions."""
+
+    partitions: int
+    put: Run
+    get: Run
+
+
+class ClusterSpeed(msgspec.Struct, frozen=True):
+    """Three nodes beside etcd, and with other numbers of partitions."""
+
+    etcd_version: str
+    partitions: int
+    compared: list[Against]
+    by_partitions: list[ByPartitions]
+
+
+class CatchUp(msgspec.Struct, frozen=True):
+    """A node that lost its disk is filled: what of, how long it took, and what clients felt before and meanwhile."""
+
+    size_bytes: int
+    seconds: float
+    bytes_per_second: float
+    quiet: Run
+    filling: Run
+
+
 class Settings(msgspec.Struct, frozen=True):
     """What the run was asked for."""
 
@@ -120,6 +158,7 @@ class Settings(msgspec.Struct, frozen=True):
     keys: int
     pairs: int
     memory_bytes: int
+    catch_up_bytes: int
     command: str
     kills: int = 20
 
@@ -134,5 +173,7 @@ class Report(msgspec.Struct, frozen=True):
     speed: Speed | None
     flushes: Flushes | None
     memory: Memory | None
+    cluster: ClusterSpeed | None
+    catch_up: CatchUp | None
     bounds: list[Bound]
     failovers: Failovers | None = None

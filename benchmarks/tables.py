@@ -7,7 +7,7 @@ Numbers are rounded to what two runs on one machine agree in.
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.report import Flushes, Memory, Report, Speed
+from benchmarks.report import CatchUp, ClusterSpeed, Flushes, Memory, Report, Speed
 from benchmarks.wrk import Run
 
 MIB = 1024 * 1024
@@ -37,6 +37,10 @@ def markdown(report: Report) -> str:
         parts.append(_flushes(report.flushes))
     if report.memory is not None:
         parts.append(_memory(report.memory))
+    if report.cluster is not None:
+        parts.append(_cluster(report.cluster))
+    if report.catch_up is not None:
+        parts.append(_catch_up(report.catch_up))
     bounds = [(each.what, f"{each.value:.2f}", each.asked, "met" if each.met else "not met") for each in report.bounds]
     if bounds:
         parts.append(_table(("Bound", "Measured", "Asked", ""), bounds))
@@ -49,21 +53,25 @@ def rows(report: Report) -> str:
     budget = f"memory {settings.memory_bytes // MIB} MiB"
     load = f"{settings.connections} connections, {settings.value_bytes}-byte values"
     fsync = f"fsync, {load}, {settings.keys:,} keys, {budget}"
-    measured: list[tuple[str, str, Run]] = []
+    measured_alone: list[tuple[str, str, Run]] = []
     if report.speed is not None:
-        measured += [(fsync, "PUT", report.speed.put.node), (fsync, "GET", report.speed.get.node)]
+        measured_alone += [(fsync, "PUT", report.speed.put.node), (fsync, "GET", report.speed.get.node)]
     if report.flushes is not None:
-        measured.append((fsync, "PUT during flushes", report.flushes.flushing))
+        measured_alone.append((fsync, "PUT during flushes", report.flushes.flushing))
     if report.memory is not None:
         many = f"{load}, {report.memory.records:,} keys, {budget}"
-        measured.append((many, "GET, at random over all", report.memory.reads))
+        measured_alone.append((many, "GET, at random over all", report.memory.reads))
+    measured = [("1", *each) for each in measured_alone]
+    if report.cluster is not None:
+        three = f"fsync, {load}, 10,000 keys, 8 partitions, {budget}"
+        measured += [("3", three, each.what, each.corecache) for each in report.cluster.compared]
     return _table(
         COLUMNS,
         [
             (
                 report.date[:10],
                 report.version,
-                "1",
+                nodes,
                 configuration,
                 operation,
                 f"{run.requests:,}",
@@ -72,7 +80,7 @@ def rows(report: Report) -> str:
                 f"{run.p95_ms:.2f} ms",
                 f"`{settings.command}`",
             )
-            for configuration, operation, run in measured
+            for nodes, configuration, operation, run in measured
         ],
     )
 
@@ -120,6 +128,31 @@ def _memory(memory: Memory) -> str:
             ("ready after a clean stop", f"{memory.ready_after_stop_seconds:.2f} s"),
         ],
     )
+
+
+def _cluster(cluster: ClusterSpeed) -> str:
+    lines = []
+    for each in cluster.compared:
+        for who, run, cpu_us in (
+            ("CoreCache", each.corecache, each.corecache_cpu_us),
+            ("etcd", each.etcd, each.etcd_cpu_us),
+        ):
+            ratio = f"{each.ratio:.2f}" if who == "CoreCache" else ""
+            lines.append((each.what, who, *_latencies(run), f"{cpu_us:.0f} µs", ratio))
+    title = f"Three nodes, {cluster.partitions} partitions, beside etcd {cluster.etcd_version}"
+    beside = _table((title, "", *_LATENCY_COLUMNS, "Processor time a request", "Ratio"), lines)
+    counted = [
+        (f"{each.partitions}", *(f"{run.per_second:,.0f}/s, p99 {run.p99_ms:.1f} ms" for run in (each.put, each.get)))
+        for each in cluster.by_partitions
+    ]
+    return beside + "\n\n" + _table(("Partitions", "PUT", "GET"), counted)
+
+
+def _catch_up(caught_up: CatchUp) -> str:
+    rate = f"{caught_up.bytes_per_second / 1e6:,.0f} MB/s"
+    head = (f"A node that lost {caught_up.size_bytes / 1e6:,.0f} MB, filled in {caught_up.seconds:.0f} s ({rate})",)
+    lines = [("PUT before", *_latencies(caught_up.quiet)), ("PUT meanwhile", *_latencies(caught_up.filling))]
+    return _table((*head, *_LATENCY_COLUMNS), lines)
 
 
 _LATENCY_COLUMNS = ("Throughput", "p50", "p95", "p99", "Longest")

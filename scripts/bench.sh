@@ -1,28 +1,33 @@
 #!/bin/sh
-# Measures CoreCache: speed beside the stack's ceiling, latency during flushes, memory. See docs/benchmarks.md.
+# Measures CoreCache: speed beside the stack's ceiling and beside etcd, latency during flushes and while a node is
+# filled, memory. See docs/benchmarks.md.
 #
 #   scripts/bench.sh [--seconds N] [--connections N] [--value-bytes N] [--records N] [--pairs N]
-#                    [--only speed|flush|memory] [--json FILE] [--write-docs]
+#                    [--only speed|flush|memory|cluster|catch-up] [--catch-up-bytes N] [--json FILE] [--write-docs]
 #
-# Uses $PYTHON, else .venv (made by scripts/start_server.sh), else python3. Installs wrk by apt-get when it is
-# missing and the user is root.
+# Uses $PYTHON, else .venv (made by scripts/start_server.sh), else python3. Installs wrk and etcd-server by apt-get when
+# they are missing and the user is root.
 set -eu
 cd "$(dirname "$0")/.."
 
-if ! command -v wrk >/dev/null; then
+missing=
+command -v wrk >/dev/null || missing=wrk
+command -v etcd >/dev/null || missing="$missing etcd-server"
+if [ -n "$missing" ]; then
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-        echo "bench.sh: wrk is missing: install it (on Debian and Ubuntu: sudo apt-get install wrk) and try again" >&2
+        echo "bench.sh: missing: $missing: install it (on Debian and Ubuntu: sudo apt-get install $missing) and try again" >&2
         exit 1
     fi
-    echo "bench.sh: installing wrk" >&2
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends wrk; } >&2
+    echo "bench.sh: installing $missing" >&2
+    # shellcheck disable=SC2086 # two names are two packages
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing; } >&2
 fi
 
 python=${PYTHON:-}
 if [ -z "$python" ]; then
     if [ -x .venv/bin/python ]; then python=.venv/bin/python; else python=python3; fi
 fi
-PYTHONPATH="src${PYTHONPATH:+:$PYTHONPATH}"
+PYTHONPATH="src:scripts${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONPATH
 if ! "$python" -c 'import rocksdict, uvicorn, uvloop, httptools, msgspec' 2>/dev/null; then
     echo "bench.sh: $python lacks CoreCache's packages: run scripts/start_server.sh once (it makes .venv), or set PYTHON" >&2

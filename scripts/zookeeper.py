@@ -39,13 +39,14 @@ class ZooKeeper(Process):
         return f"127.0.0.1:{self.port}"
 
     def serves(self) -> bool:
-        """Says whether it answers that it serves."""
+        """Says whether it answers that it serves, it and not another that has come to its port first."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-                connection.sendall(b"srvr")
-                return b"Mode: " in b"".join(iter(lambda: connection.recv(4096), b""))
+                connection.sendall(b"conf")
+                answer = b"".join(iter(lambda: connection.recv(4096), b""))
         except OSError:
             return False
+        return f"dataDir={Path(self.log).parent}/data/".encode() in answer
 
 
 def running(directory: Path) -> ZooKeeper | None:
@@ -68,7 +69,7 @@ def start(directory: Path) -> ZooKeeper:
     (directory / "zoo.cfg").write_text(
         f"dataDir={directory}/data\nclientPort={port}\nclientPortAddress=127.0.0.1\ntickTime=500\n"
         "minSessionTimeout=1000\nmaxSessionTimeout=600000\nmaxClientCnxns=0\nadmin.enableServer=false\n"
-        "autopurge.snapRetainCount=3\nautopurge.purgeInterval=1\n4lw.commands.whitelist=srvr,ruok,mntr\n"
+        "autopurge.snapRetainCount=3\nautopurge.purgeInterval=1\n4lw.commands.whitelist=conf,srvr,ruok,mntr\n"
     )
     options = ["-Xmx256m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
     command = [java, *options, "-cp", class_path, _CLASS, str(directory / "zoo.cfg")]

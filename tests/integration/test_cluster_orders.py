@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cli.command import Command
 from integration.cluster_harness import Cluster, Member
+from integration.cluster_orders import at, await_done, check_as_previewed, log_lines, ordered, placements
 from integration.cluster_stores import await_equal
 
 KEYS = {b"key-%d" % number: b"value-%d" % number for number in range(200)}
@@ -24,18 +24,6 @@ def cluster(tmp_path: Path, zookeeper_address: str) -> Iterator[Cluster]:
         cluster.end()
 
 
-def at(node: Member) -> Command:
-    """Returns the command line, aimed at one node."""
-    return Command(f"http://127.0.0.1:{node.port}")
-
-
-def ordered(node: Member, *arguments: str) -> Any:
-    """Returns what a command prints as JSON."""
-    ended = at(node)("cluster", *arguments, "--json")
-    assert ended.code == 0, ended
-    return json.loads(ended.out)
-
-
 def write(node: Member) -> None:
     """Writes all keys."""
     for key, value in KEYS.items():
@@ -45,17 +33,6 @@ def write(node: Member) -> None:
 def check(node: Member) -> None:
     """Reads all keys."""
     assert {key: node.value(key) for key in KEYS} == KEYS
-
-
-def await_done(cluster: Cluster, node: Member) -> None:
-    """Waits until nothing is moved any more."""
-
-    def done() -> bool:
-        orders = node.ask("GET", "/v1/cluster/orders").json
-        return not orders["moving"] and not orders["moves_left"]
-
-    cluster.await_true(done, "nothing left to move")
-    cluster.await_whole(3)
 
 
 def shown(node: Member) -> Any:
@@ -68,29 +45,6 @@ def shown(node: Member) -> Any:
         others = {each["node"] for each in partition["view"]["in_sync"]} - {partition["view"]["primary"]["node"]}
         assert {member["node"] for member in partition["members"]} == others
     return status
-
-
-def log_lines(cluster: Cluster, event: str) -> list[str]:
-    """Returns the lines that the nodes' logs have of an event, in their order."""
-    lines = [line for node in cluster.nodes for line in node.log().splitlines() if event in line]
-    return sorted(lines, key=lambda line: str(json.loads(line)["timestamp"]))
-
-
-def placements(cluster: Cluster) -> list[tuple[int, list[str]]]:
-    """Returns what controllers have wanted of which partition, by their logs, in their order."""
-    said = map(json.loads, log_lines(cluster, "placing a partition"))
-    return [(line["partition"], line["replicas"]) for line in said]
-
-
-def check_as_previewed(moves: Any, done: list[tuple[int, list[str]]]) -> None:
-    """Asserts that each partition went the way that a preview showed; steps that came together may be taken in one."""
-    assert {partition for partition, _ in done} == {move["partition"] for move in moves}
-    for partition in {partition for partition, _ in done}:
-        shown = [move["after"] for move in moves if move["partition"] == partition]
-        taken = [replicas for placed, replicas in done if placed == partition]
-        left = iter(shown)
-        assert all(replicas in left for replicas in taken), (partition, shown, taken)
-        assert taken[-1] == shown[-1]
 
 
 def test_a_node_joins_and_another_is_drained_just_as_previewed(cluster: Cluster) -> None:

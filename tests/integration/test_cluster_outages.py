@@ -23,6 +23,8 @@ AFTER_SECONDS = 2 * SESSION_SECONDS
 """Watched after the outage: the controller believes that a node is gone after one session time-out."""
 GAP_SECONDS_MAX = 2.0
 """Without an acknowledged write in a partition: less than a takeover by silence would cost."""
+PAUSE_SECONDS = 0.005
+"""Between two requests of a client: the test is long, and not about speed."""
 WRITES = 10
 
 
@@ -54,7 +56,7 @@ def running(directory: Path, zookeeper: str) -> Iterator[Cluster]:
 def unnoticed(cluster: Cluster, begin: Callable[[], None], end: Callable[[], None], seconds: float) -> None:
     """Has an outage of so many seconds under load, in which every request succeeds, and after which no view changed."""
     views = cluster.views()
-    with Load(cluster).running() as load:
+    with Load(cluster, pause=PAUSE_SECONDS).running() as load:
         load.await_successes(WRITES)
         began = time.monotonic()
         begin()

@@ -11,7 +11,6 @@ from integration.cluster_stores import await_equal
 from integration.cluster_users import Users
 from zookeeper_server import ZooKeeperServer
 
-ROUNDS = 2
 WRITES = 20
 """Of each user, before each stop."""
 
@@ -30,7 +29,7 @@ def cluster(tmp_path: Path, zookeeper: ZooKeeperServer) -> Iterator[Cluster]:
 def test_a_rolling_restart_fails_no_call(cluster: Cluster) -> None:
     """SIGTERM, start, ready, the next one: 16 users, with a deadline of 5 s, on all nodes."""
     with Users(cluster).running() as users:
-        for node in cluster.nodes * ROUNDS:
+        for node in cluster.nodes:
             users.await_writes(WRITES)
             node.stop()
             node.start()

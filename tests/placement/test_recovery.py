@@ -56,6 +56,8 @@ def test_nothing_is_recovered_while_a_member_in_sync_lives() -> None:
 def test_a_node_that_came_back_without_its_copy_does_not_count() -> None:
     """It is alive, and the member that the view trusts is gone: it holds another replica, or none."""
     assert judged({N3: OLD, N1: EMPTY, N2: None}).primary.node == N3
+    half = msgspec.structs.replace(EMPTY, last=Sequence(3), whole=False)
+    assert judged({N3: OLD, N1: half}).primary.node == N3
 
 
 def test_who_is_listed_and_does_not_answer_may_live() -> None:
@@ -68,7 +70,7 @@ def test_who_is_listed_and_does_not_answer_may_live() -> None:
 
 
 def test_only_a_whole_copy_of_this_lineage_will_do() -> None:
-    """Not none, half of one, one of an older lineage, one that is not wanted any more: another node is to be named."""
+    """None, half of one, one of an older lineage: another node is to be named."""
     for copy in (
         None,
         msgspec.structs.replace(OLD, whole=False),
@@ -76,8 +78,12 @@ def test_only_a_whole_copy_of_this_lineage_will_do() -> None:
     ):
         assert refusal({N3: copy})[0] == "not_recoverable"
     assert refusal({})[0] == "not_recoverable"
+
+
+def test_a_copy_that_was_not_wanted_any_more_is_wanted_again() -> None:
+    """Nobody was there to have it dropped."""
     unwanted = msgspec.structs.replace(VIEW, replicas=(N1, N2))
-    assert refusal({N3: OLD}, view=unwanted)[0] == "not_recoverable"
+    assert judged({N3: OLD}, view=unwanted).replicas == (N3, N1, N2)
 
 
 def test_an_empty_copy_will_do_only_where_nobody_has_more() -> None:

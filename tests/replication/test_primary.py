@@ -322,6 +322,9 @@ def test_an_older_incarnation_yields_to_a_newer_one() -> None:
 
     assert not any(isinstance(action, actions.ProposeView) for action in begun)
     assert isinstance(talk.results[put], OutcomeUnknown)
+    talk.finish()
+    talk.replica.tick(Milliseconds(talk.now))
+    assert talk.replica.primary is None
     assert not talk.serves()
 
 

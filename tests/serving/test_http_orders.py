@@ -85,6 +85,8 @@ async def test_what_is_no_order_is_refused(lab: Lab) -> None:
         for body in (*bodies, b"\xff", b'{"node": "\\ud800"}', b"[" * 3000, b" " * 4097):
             answer = await lab.ask("POST", f"/v1/cluster/{path}", body)
             assert (answer.status, answer.json()["code"], answer.json()["outcome"]) == (400, "bad_order", "not_done")
+    padded = b'{"run": false}'.ljust(4097)
+    assert (await lab.ask("POST", "/v1/cluster/rebalance", padded)).status == 400
     for path in ORDERS:
         answer = await lab.ask("POST", f"/v1/cluster/{path}?a=b", b"{}")
         assert (answer.status, answer.json()["code"]) == (400, "bad_parameter")

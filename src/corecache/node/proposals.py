@@ -1,7 +1,8 @@
 """Brings proposals of new views to the coordinator, and its answers back to the replicas.
 
 Rule 1: a proposal is sent once. If its answer is lost the view is read, and the replica is told of what stands there:
-it settles the matter by a proposal of its own (R18 of `docs/protocol.md`).
+it settles the matter by a proposal of its own (R18 of `docs/protocol.md`). If what stands there makes no sense, that
+waits until somebody has mended it.
 Rule 2: what failed is not tried again at once. A proposal goes on until it is known what became of it; reading a view
 that nobody has proposed may fail, for whoever needs it asks again.
 Rule 3: after a death many partitions need a new view: they go out some at a time.
@@ -13,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from corecache.errors import CoreCacheError, NotDone, OutcomeUnknown
+from corecache.errors import CoreCacheError
 from corecache.identity import PartitionId
 from corecache.placement.view import VersionedView
 from corecache.ports import Coordinator
@@ -41,6 +42,7 @@ class Proposals:
         self._spawn = spawn
         self._window = asyncio.Semaphore(_WINDOW)
         self._reading: set[PartitionId] = set()
+        self._unread: dict[PartitionId, str] = {}
 
     def propose(self, partition: PartitionId, action: ProposeView) -> None:
         """Begins a proposal."""
@@ -65,7 +67,7 @@ class Proposals:
         async with self._window:
             try:
                 accepted = await self._coordinator.propose(partition, action.view, action.expected)
-            except (NotDone, OutcomeUnknown) as error:
+            except CoreCacheError as error:
                 # Its own success is possible too: only reading can tell. Not at once: what failed needs a moment.
                 log.warning("a view change is not settled", partition=partition, reason=error.message)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -76,17 +78,27 @@ class Proposals:
     async def _until_read(self, partition: PartitionId) -> VersionedView:
         while True:
             try:
-                return await self._coordinator.view(partition)
-            except (NotDone, OutcomeUnknown) as error:
-                log.warning("a view can't be read; trying again", partition=partition, reason=error.message)
+                return await self._read_one(partition)
+            except CoreCacheError:
                 await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _read_one(self, partition: PartitionId) -> VersionedView:
+        """Reads a view. Raises: NotDone; Broken if it makes no sense; the log says why, once as long as it is so."""
+        try:
+            current = await self._coordinator.view(partition)
+        except CoreCacheError as error:
+            if self._unread.get(partition) != error.message:
+                self._unread[partition] = error.message
+                log.warning("a view can't be read; trying again", partition=partition, reason=error.message)
+            raise
+        self._unread.pop(partition, None)
+        return current
 
     async def _read(self, partition: PartitionId) -> None:
         try:
             async with self._window:
-                current = await self._coordinator.view(partition)
-        except CoreCacheError as error:
-            log.info("a view can't be read", partition=partition, reason=error.message)
+                current = await self._read_one(partition)
+        except CoreCacheError:
             return
         finally:
             self._reading.discard(partition)

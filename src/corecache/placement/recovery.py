@@ -10,6 +10,7 @@ Rules:
    told by its replica id: a node that comes back with an empty disk is alive, and the member is gone all the same.
 2. Who is listed as alive and does not answer may live: it has to be stopped, or its session to end, first.
 3. The copy must be whole and of the present lineage. An empty one counts as whole only where no living node has more.
+   One that is not wanted any more, and that nobody has told its node to drop, is as good as any.
 4. `min_in_sync` stays. It is a promise about writes, which wait until other nodes have made their copies.
 
 That a member which can be reached by nobody here is really stopped, and not only cut off from here, nobody but the
@@ -67,7 +68,7 @@ def recovered(
                 "stop it, or wait until it is listed no more.",
             )
     own = copies.get(node)
-    if own is None or node not in view.replicas or not own.whole or own.lineage != view.lineage:
+    if own is None or not own.whole or own.lineage != view.lineage:
         raise CallerFault("not_recoverable", f"{node} has no whole copy of partition {partition}; choose another node.")
     if not own.last:
         for other, copy in sorted(copies.items()):
@@ -79,4 +80,5 @@ def recovered(
     member = Member(node, own.replica)
     epoch = Epoch(max(view.epoch, own.epoch) + 1)
     lineage = Lineage(view.lineage + 1)
-    return View(lineage, epoch, member, incarnation, (member,), view.replicas, view.min_in_sync)
+    replicas = view.replicas if node in view.replicas else (node, *view.replicas)
+    return View(lineage, epoch, member, incarnation, (member,), replicas, view.min_in_sync)

@@ -225,7 +225,8 @@ class Replica:
             return [*self.roles.step_down("A later epoch has begun."), *self.look(now)]
         in_sync = state.member in view.in_sync
         if not in_sync and state.node not in view.replicas:
-            return [*self.roles.step_down("This node no longer holds the partition."), Discard()]
+            actions = self.roles.retire()
+            return [*actions, Discard()] if state.is_leftover else actions
         actions = state.accept(view.epoch, view.lineage if in_sync else state.facts.lineage)
         if view.primary == state.member:
             return actions + self._on_named(view, before, now)
@@ -374,9 +375,12 @@ class Replica:
             return primary.on_tick(now) if primary.begun else self.roles.begin(now) + primary.on_tick(now)
         if self.backup is not None and not self.state.names_this:
             return self.backup.on_tick(now)
-        if confirmed is None or confirmed.view.primary != self.member:
-            return self.look(now)
-        return self.roles.lead_again() if confirmed.view.incarnation < self.incarnation else self.roles.lead(now)
+        if confirmed is not None and confirmed.view.primary == self.member:
+            if confirmed.view.incarnation < self.incarnation:
+                return self.roles.lead_again()
+            if confirmed.view.incarnation == self.incarnation:
+                return self.roles.lead(now)
+        return [Discard()] if self.state.is_leftover else self.look(now)
 
     def _guarded(self, step: Callable[..., list[Action]], *given: Any) -> list[Action]:
         try:

@@ -89,6 +89,11 @@ class Roles:
         self.primary = None
         return [*actions, *released, StepDown(reason)]
 
+    def retire(self) -> list[Action]:
+        """Ends any role: the view has no use for this replica."""
+        self.backup = None
+        return self.step_down("This node no longer holds the partition.")
+
     def backing(self, primary: Member, now: Milliseconds) -> Backup:
         """Returns the role of a backup of a primary in the present epoch, begun if it has not. Requires: no primary."""
         if self.backup is None or self.backup.epoch != self._state.facts.epoch:

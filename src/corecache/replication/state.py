@@ -105,6 +105,19 @@ class State:
         named = view.primary == self.member and view.incarnation == self.incarnation
         return named and view.epoch >= self.facts.epoch
 
+    @property
+    def is_leftover(self) -> bool:
+        """Says whether the confirmed view has no use for what is here, and its primary is there.
+
+        A view that names nobody who is there may be somebody's mistake: by that alone nothing is dropped.
+        """
+        if self.confirmed is None or self.confirmed.view.epoch < self.facts.epoch:
+            return False
+        view = self.confirmed.view
+        primary = self.peers[view.primary.node]
+        wanted = self.member in view.in_sync or self.node in view.replicas
+        return not wanted and primary.linked and primary.incarnation >= view.incarnation
+
     def send(
         self, make: "Callable[..., PartitionMessage]", to: Member, *fields: object, bulk: bool = False
     ) -> list[Action]:

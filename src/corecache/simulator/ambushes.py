@@ -1,11 +1,16 @@
 """Faults that wait for the worst moment, or make one: those of the sharp runs (see `options.py`).
 
-* *unanswered*: for a while a session is likely to be lost as soon as something was proposed in it: the proposer does
-  not hear what became of it (R18);
-* *refused*: one node is told by another's machine that nobody listens there, while the process lives and serves: a
-  takeover without a silence before it (R9), which must wait for the leases that are out (R10);
-* *stutter*: a process stands still just after it has sent its beats, and finds their answers when it goes on (R8);
-* *replayed*: frames of long ago arrive again, one after the other, be it at a later process of their receiver (R8).
+* *unanswered*: for a while a session is likely to be lost as soon as something was proposed in it, so that the proposer
+  does not hear what became of it (R18);
+* *crossed*: for a while, whoever proposes to hand over loses its session at that moment, and the target is told that
+  nobody listens at the proposer's, so that it takes over by itself (R13);
+* *refused*: one node is told that nobody listens at another, while the process there lives and serves: a takeover
+  without a silence before it (R9), which must wait for the leases that are out (R10);
+* *stutter*: a process stands still just after it has sent its beats, loses its session by it, and finds the answers of
+  long ago, and its clients' questions, when it goes on (R7, R8);
+* *deaf*: a primary hears neither nodes nor the coordinator, while all hear it: it goes on appending (R1, R7);
+* *echo*: a process, or all of them, ends and starts again at once, and the new one hears what the old one heard, each
+  frame at its age (R8).
 """
 
 from collections.abc import Callable
@@ -15,63 +20,103 @@ from corecache.identity import NodeId
 from corecache.simulator.cluster import Cluster
 from corecache.simulator.node import SimulatedNode
 
+_Ways = list[tuple[NodeId, NodeId]]
+
 
 class Ambushes:
-    """The makers of these faults, by their kind. What they began ends by itself, or with the network's healing."""
+    """The makers of these faults, by their kind. What they begin ends by itself, or when everything is healed."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.makers: dict[str, Callable[[Random], None]] = {
             "unanswered": self._unanswered,
+            "crossed": self._crossed,
             "refused": self._refused,
             "stutter": self._stutter,
-            "replayed": self._replayed,
+            "deaf": self._deaf,
+            "echo": self._echo,
         }
         self._cluster = cluster
-        self._world = cluster.world
+        self._network = cluster.world.network
+        self._coordinator = cluster.world.coordinator
         self._schedule = cluster.world.schedule
         self._lease_ms = cluster.world.options.lease_ms
 
-    def _leases(self, dice: Random, most: float) -> int:
-        return 1 + int(dice.random() * most * self._lease_ms)
+    def _leases(self, dice: Random, least: float, most: float) -> int:
+        return 1 + int((least + dice.random() * (most - least)) * self._lease_ms)
 
     def _leading(self, dice: Random) -> SimulatedNode | None:
         nodes = self._cluster.nodes
         leading = [name for name in self._cluster.names if nodes[name].up and nodes[name].leads()]
         return nodes[dice.choice(leading)] if leading else None
 
+    def _others(self, name: NodeId) -> list[NodeId]:
+        return [other for other in self._cluster.names if other != name]
+
+    # Proposals.
+
     def _unanswered(self, dice: Random) -> None:
-        self._world.coordinator.ambush = dice.random()
-        self._schedule.after(self._leases(dice, 6), self._answered, None)
+        self._coordinator.ambush = dice.random()
+        self._schedule.after(self._leases(dice, 0, 6), self._answered, None)
 
     def _answered(self, event: object) -> None:
-        self._world.coordinator.ambush = 0.0
+        self._coordinator.ambush = 0.0
+
+    def _crossed(self, dice: Random) -> None:
+        def cross(proposer: NodeId, target: NodeId) -> None:
+            self._coordinator.on_handover = None
+            self._coordinator.suspend(proposer)
+            self._schedule.after(self._leases(dice, 1, 3), self._coordinator.restore, proposer)
+            self._refuse_for_a_while(dice, [(target, proposer)])
+
+        self._coordinator.on_handover = cross
+
+    # Connections.
 
     def _refused(self, dice: Random) -> None:
         target = self._leading(dice)
-        if target is None:
-            return
-        origin = dice.choice([name for name in self._cluster.names if name != target.name])
-        ways = [(origin, target.name)]
-        if dice.random() < 0.3:
-            ways.append((target.name, origin))
-        for one, other in ways:
-            self._world.network.refuse(one, other, 1)
-            self._world.network.reset(one, other)
-        self._schedule.after(self._leases(dice, 3), self._accepted, ways)
+        if target is not None:
+            origin = dice.choice(self._others(target.name))
+            both = dice.random() < 0.3
+            self._refuse_for_a_while(dice, [(origin, target.name), *([(target.name, origin)] if both else [])])
 
-    def _accepted(self, ways: list[tuple[NodeId, NodeId]]) -> None:
-        for one, other in ways:
-            self._world.network.refuse(one, other, -1)
+    def _refuse_for_a_while(self, dice: Random, ways: _Ways) -> None:
+        for origin, target in ways:
+            self._network.refuse(origin, target, 1)
+            self._network.reset(origin, target)
+        self._schedule.after(self._leases(dice, 0, 3), self._accept, ways)
+
+    def _accept(self, ways: _Ways) -> None:
+        for origin, target in ways:
+            self._network.refuse(origin, target, -1)
+
+    def _deaf(self, dice: Random) -> None:
+        node = self._leading(dice)
+        if node is not None:
+            ways = [(other, node.name) for other in self._others(node.name)]
+            for origin, target in ways:
+                self._network.cut(origin, target, 1)
+            self._coordinator.suspend(node.name)
+            self._schedule.after(self._leases(dice, 2, 6), self._hear, (node.name, ways))
+
+    def _hear(self, event: tuple[NodeId, _Ways]) -> None:
+        name, ways = event
+        for origin, target in ways:
+            self._network.cut(origin, target, -1)
+        self._coordinator.restore(name)
+
+    # Processes.
 
     def _stutter(self, dice: Random) -> None:
         node = self._leading(dice)
         if node is not None:
-            life, frames_first, pause_ms = node.life, dice.random() < 0.7, self._leases(dice, 5)
+            life, frames_first, pause_ms = node.life, dice.random() < 0.7, self._leases(dice, 0, 5)
 
             def stand_still(event: object) -> None:
                 if node.life == life and node.up and not node.paused:
                     node.pause()
+                    self._coordinator.suspend(node.name)
                     self._schedule.after(pause_ms, go_on, None)
+                    self._schedule.after(pause_ms + self._leases(dice, 0, 1), self._coordinator.restore, node.name)
 
             def go_on(event: object) -> None:
                 if node.life == life:
@@ -79,12 +124,15 @@ class Ambushes:
 
             node.stutters = stand_still
 
-    def _replayed(self, dice: Random) -> None:
-        end = self._schedule.now + self._leases(dice, 4)
-        self._replay((dice, end))
+    def _echo(self, dice: Random) -> None:
+        one = self._leading(dice)
+        everybody = [*self._cluster.nodes.values()]
+        for node in everybody if dice.random() < 0.5 else [one]:
+            if node is not None and node.up:
+                node.stop(power=False)
+                node.echoes = True
+                self._schedule.after(1 + int(dice.random() * self._lease_ms // 10), self._start, node)
 
-    def _replay(self, event: tuple[Random, int]) -> None:
-        dice, end = event
-        if self._schedule.now < end:
-            self._world.network.replay(int(dice.random() * 1_000_000))
-            self._schedule.after(1 + int(dice.random() * self._lease_ms // 10), self._replay, event)
+    def _start(self, node: SimulatedNode) -> None:
+        if not node.up:
+            node.start()

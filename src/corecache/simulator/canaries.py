@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from corecache.identity import Epoch, Milliseconds, NodeId, ReplicaId, Sequence
+from corecache.identity import Epoch, Member, Milliseconds, NodeId, ReplicaId, Sequence
 from corecache.placement.view import View
 from corecache.replication.actions import Action, Answer, ProposeView
 from corecache.replication.backup import Backup
@@ -24,7 +24,7 @@ from corecache.replication.events import ViewRefused
 from corecache.replication.grants import Grants
 from corecache.replication.machine import Asked, Machine
 from corecache.replication.membership import Membership
-from corecache.replication.messages import Envelope, Grant, Released
+from corecache.replication.messages import Envelope, Grant, Released, Replicated
 from corecache.replication.primary import Primary, Told
 from corecache.replication.replica import Replica
 from corecache.replication.roles import Roles
@@ -154,6 +154,17 @@ def _acknowledges_what_is_matched(true: Callable[..., Any]) -> Callable[..., Any
     return acknowledged
 
 
+def _counts_no_further_than_its_log(true: Callable[..., Any]) -> Callable[..., Any]:
+    def on_replicated(
+        self: Backups, message: Replicated, sender: Member, now: Milliseconds
+    ) -> tuple[bool, list[Action]]:
+        upto = min(message.upto, self._state.log.last)
+        counted: tuple[bool, list[Action]] = true(self, msgspec.structs.replace(message, upto=upto), sender, now)
+        return counted
+
+    return on_replicated
+
+
 def _acknowledges_what_is_durable(true: Callable[..., Any]) -> Callable[..., Any]:
     def acknowledged(self: Backup) -> Sequence:
         return self._state.log.durable
@@ -188,8 +199,13 @@ def _takes_grants_of_all_incarnations(true: Callable[..., Any]) -> Callable[...,
         if self._is_for_this(envelope) and self.knowledge[envelope.sender].incarnation <= envelope.sender_incarnation:
             asked: Asked = true(self, envelope, now)
             return asked
-        grants = [each for each in envelope.messages if isinstance(each, Grant)]
-        return [each for grant in grants for each in self._on_grant(envelope.sender, grant, now)]
+        asked = []
+        tables = {number: table for number, _, table, _ in self.knowledge[envelope.sender]._sent}
+        for each in envelope.messages:
+            if isinstance(each, Grant) and each.number in tables:
+                grant = msgspec.structs.replace(each, table=tables[each.number])
+                asked += self._on_grant(envelope.sender, grant, now)
+        return asked
 
     return received
 
@@ -303,9 +319,13 @@ CANARIES: Final = (
     Canary(
         "acknowledge-beyond-match",
         "R1",
-        "a backup acknowledges all that its disk has, be it matched in this epoch or not",
+        "a backup acknowledges all that its disk has, matched in this epoch or not; "
+        "nor does a primary halt that hears of more than it has",
         2000,
-        ((Backup, "_acknowledged", _acknowledges_what_is_durable),),
+        (
+            (Backup, "_acknowledged", _acknowledges_what_is_durable),
+            (Backups, "on_replicated", _counts_no_further_than_its_log),
+        ),
     ),
     Canary(
         "commit-beyond-match",

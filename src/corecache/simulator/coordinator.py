@@ -68,6 +68,8 @@ class Coordinator:
         self.delay_ms = 4
         self.ambush = 0.0
         """How likely it is that the session is lost as soon as something is proposed."""
+        self.on_handover: Callable[[NodeId, NodeId], None] | None = None
+        """Called with the proposer and the target when somebody proposes another as primary."""
         self._subscribers: dict[NodeId, Subscriber] = {}
         self._suspended: dict[NodeId, int] = {}
         self._awaited: dict[NodeId, list[Proposal]] = {}
@@ -112,6 +114,8 @@ class Coordinator:
         self._schedule.after(1 + self._delay(), self._carry_out, (proposal, 0))
         if self.ambush and self._dice.random() < self.ambush:
             self._schedule.after(1 + self._delay(), self._lose_session, node)
+        if self.on_handover is not None and view.primary.node != node:
+            self.on_handover(node, view.primary.node)
 
     def _lose_session(self, node: NodeId) -> None:
         """Loses a session while the answer to a proposal is on its way, for a moment or for some leases' time."""
@@ -228,6 +232,7 @@ class Coordinator:
         """Restores every session, and lets nothing go wrong any more."""
         self.watch_delay_ms, self.watch_loss, self.delay_ms = 5, 0.0, 4
         self.ambush = 0.0
+        self.on_handover = None
         self.out = False
         for node in list(self._suspended):
             self._suspended[node] = 1

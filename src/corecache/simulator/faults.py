@@ -7,7 +7,6 @@ an old copy, only where another member of every view that trusts it, or may yet,
 `docs/simulator.md` describes each kind.
 """
 
-from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -21,7 +20,6 @@ from corecache.simulator.options import FRENZIED, OFF
 
 _RARE_LEASES: Final = 12
 _FRENZIED_LEASES: Final = 2
-_FRAMES_KEPT: Final = 500
 
 
 class Faults:
@@ -67,8 +65,6 @@ class Faults:
 
     def begin(self) -> None:
         """Schedules the first of each kind that is on."""
-        if self._world.options.faults.get("replayed"):
-            self._world.network.past = deque(maxlen=_FRAMES_KEPT)
         for kind, level in self._world.options.faults.items():
             if level != OFF:
                 dice = self._world.dice(f"fault {kind}")

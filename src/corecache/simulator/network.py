@@ -9,7 +9,6 @@ to be made. When its far end dies it is lost at once, or, if the whole machine w
 attempt to connect to a machine on which nobody listens is *refused*. What is *told* of connections may be late.
 """
 
-from collections import deque
 from random import Random
 from typing import Protocol
 
@@ -73,8 +72,6 @@ class Network:
         """Whether a cut looks like a refusal, as a firewall may make it."""
         self.refused: dict[tuple[NodeId, NodeId], int] = {}
         """How many faults at present have this direction's attempts to connect refused."""
-        self.past: deque[tuple[Station, bytes]] | None = None
-        """The last frames that were carried, if they are kept."""
         self.delay_ms = 3
         self._lease_ms = options.lease_ms
         self._schedule = schedule
@@ -104,8 +101,6 @@ class Network:
         if self.loss and dice() < self.loss:
             return
         link = self._links[origin][target]
-        if self.past is not None:
-            self.past.append((link.target, frame))
         copies = 2 if self.doubling and dice() < self.doubling else 1
         for _ in range(copies):
             arrival = self._schedule.now + 1 + int(dice() * self.delay_ms)
@@ -132,11 +127,6 @@ class Network:
         else:
             self.cuts.pop((origin, target), None)
 
-    def replay(self, number: int) -> None:
-        """Delivers one of the last frames again, whoever listens there by now."""
-        if self.past:
-            self._schedule.after(1, self._arrive, self.past[number % len(self.past)])
-
     def refuse(self, origin: NodeId, target: NodeId, change: int) -> None:
         """Has a direction's attempts to connect refused by one fault more, or with -1 by one less."""
         self.refused[origin, target] = self.refused.get((origin, target), 0) + change
@@ -145,7 +135,6 @@ class Network:
         """Makes all directions good again."""
         self.cuts.clear()
         self.refused.clear()
-        self.past = None
         self.loss = self.doubling = self.reordering = self.lateness = 0.0
         self.refusing = False
         self.delay_ms = 3

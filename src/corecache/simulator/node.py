@@ -50,6 +50,10 @@ class SimulatedNode:
         self.leaving = False
         self.stutters: Callable[[object], None] | None = None
         """Called in the moment after the next beats have gone out."""
+        self.echoes = False
+        """Whether its next process hears again what this one has heard, all of it as long after its start."""
+        self._heard: list[tuple[int, bytes]] = []
+        self._alive_at = 0
         self.driver: Driver | None = None
         self.service: Service | None = None
         self._ticks = 0
@@ -121,6 +125,8 @@ class SimulatedNode:
             self._step(self._register, event)
             return
         self.incarnation = incarnation
+        self._alive_at = self.world.schedule.now
+        self._echo()
         now = self.clock.local(self.world.schedule.now)
         grants_end = Milliseconds(now + granted_ms)
         self.driver = Driver(
@@ -134,6 +140,13 @@ class SimulatedNode:
             if partition in self.driver.machine.replicas or self.name in confirmed.view.replicas:
                 self.driver.viewed((partition, ViewChanged(confirmed)))
         self._tick(None)
+
+    def _echo(self) -> None:
+        heard, self._heard = self._heard, []
+        if self.echoes:
+            self.echoes = False
+            for age, frame in heard:
+                self.world.schedule.after(age + 1, self._of_life, (self.life, self._take_frame, frame))
 
     def stop(self, power: bool) -> None:
         """Ends the process at once. `power`: its machine goes with it, and the disk loses what was not synced."""
@@ -214,6 +227,8 @@ class SimulatedNode:
 
     def frame(self, frame: bytes) -> None:
         """Takes a frame."""
+        if self.world.options.sharp:
+            self._heard.append((self.world.schedule.now - self._alive_at, frame))
         if not self.defer(self._take_frame, frame):
             self._take_frame(frame)
 

@@ -50,13 +50,13 @@ FAULTS: Final = (
 )
 """Every kind of fault of any run; `docs/simulator.md` says what each does."""
 
-AMBUSHES: Final = ("unanswered", "refused", "stutter", "replayed")
+AMBUSHES: Final = ("unanswered", "crossed", "refused", "stutter", "deaf", "echo")
 """The kinds that only sharp runs have."""
 
 THEMES: Final = (
-    ("refused", "stutter", "replayed", "one_way", "isolate", "late", "kill", "drift"),
-    ("unanswered", "refused", "suspended", "watches", "handover", "moves", "kill", "leave"),
-    ("isolate", "one_way", "slow_disk", "loss", "reordering", "reset", "kill", "handover"),
+    ("refused", "stutter", "deaf", "echo", "one_way", "isolate", "late", "handover", "drift"),
+    ("unanswered", "crossed", "refused", "suspended", "watches", "handover", "moves", "leave"),
+    ("deaf", "isolate", "one_way", "slow_disk", "loss", "reordering", "reset", "kill", "handover"),
     ("wipe", "restored", "failing_disk", "power", "kill", "moves", "leave", "min_in_sync", "unanswered"),
 )
 """Kinds that belong together: leases, views, logs, members. A sharp run has most of one of these."""
@@ -115,10 +115,19 @@ class Options(msgspec.Struct, frozen=True):
         return Milliseconds(self.lease_ms * 3)
 
 
-def draw(seed: int, nodes: int | None = None, partitions: int | None = None, duration_ms: int | None = None) -> Options:
-    """Returns the run of a seed; what is given overrides what is drawn, and changes nothing else."""
-    if seed % 3 == 2:
-        return _draw_sharp(seed, nodes, partitions, duration_ms)
+def draw(
+    seed: int,
+    nodes: int | None = None,
+    partitions: int | None = None,
+    duration_ms: int | None = None,
+    weather: tuple[str, ...] = (),
+) -> Options:
+    """Returns the run of a seed; what is given overrides what is drawn, and changes nothing else.
+
+    `weather`: a sharp run, in which these kinds of faults come in a frenzy, and no others.
+    """
+    if weather or seed % 3 == 2:
+        return _draw_sharp(seed, nodes, partitions, duration_ms, weather)
     dice = Random(f"options {seed}")  # noqa: S311 (a simulation is to be repeated)
     drawn_nodes = dice.randint(3, 7)
     drawn_partitions = dice.randint(1, 4)
@@ -149,7 +158,9 @@ def draw(seed: int, nodes: int | None = None, partitions: int | None = None, dur
     return _fitted(options)
 
 
-def _draw_sharp(seed: int, nodes: int | None, partitions: int | None, duration_ms: int | None) -> Options:
+def _draw_sharp(
+    seed: int, nodes: int | None, partitions: int | None, duration_ms: int | None, weather: tuple[str, ...]
+) -> Options:
     dice = Random(f"sharp options {seed}")  # noqa: S311 (a simulation is to be repeated)
     drawn_nodes = dice.choice((3, 3, 3, 4, 5))
     lease_ms = dice.choice((400, 600, 1000))
@@ -157,6 +168,8 @@ def _draw_sharp(seed: int, nodes: int | None, partitions: int | None, duration_m
     for kind in dice.choice(THEMES):
         if dice.random() < 0.6:
             faults[kind] = FRENZIED if dice.random() < 0.6 else RARE
+    if weather:
+        faults = {kind: FRENZIED if kind in weather else OFF for kind in faults}
     options = Options(
         seed=seed,
         nodes=nodes or drawn_nodes,
@@ -164,7 +177,7 @@ def _draw_sharp(seed: int, nodes: int | None, partitions: int | None, duration_m
         replication_factor=dice.choice((2, 3, 3, 3)),
         duration_ms=duration_ms or lease_ms * dice.randint(15, 30),
         clients=dice.randint(4, 8),
-        keys=dice.randint(1, 2),
+        keys=dice.choice((1, 2, 4)),
         think_ms=dice.choice((5, 20)),
         lease_ms=lease_ms,
         spread=dice.random() < 0.8,
