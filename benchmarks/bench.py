@@ -20,13 +20,13 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import catching_up, comparison, flushes, machine, memory, speed, tables
+from benchmarks import catching_up, comparison, failover, flushes, machine, memory, speed, tables
 from benchmarks.report import Report, Settings
 from benchmarks.servers import ROOT, ServerError
 from benchmarks.wrk import LoadError
 from corecache import __version__
 
-PARTS = ("speed", "flush", "memory", "cluster", "catch-up")
+PARTS = ("speed", "flush", "memory", "cluster", "catch-up", "failover")
 KEYS_MAX = 100_000
 MEMORY_BYTES = 256 * 1024 * 1024
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         pairs=chosen.pairs,
         memory_bytes=MEMORY_BYTES,
         catch_up_bytes=chosen.catch_up_bytes,
+        kills=chosen.kills,
         command=_command(chosen),
     )
     # Ended from outside, too, it stops its servers and removes its files.
@@ -75,9 +76,11 @@ def measure(settings: Settings, parts: Sequence[str]) -> Report:
         filled = memory.measure(scratch / "memory", settings, _say) if "memory" in parts else None
         clustered = comparison.measure(scratch / "cluster", settings, _say) if "cluster" in parts else None
         caught_up = catching_up.measure(scratch / "catch-up", settings, _say) if "catch-up" in parts else None
+        killed = failover.measure(scratch / "failover", settings, _say) if "failover" in parts else None
     bounds = [] if compared is None else speed.bounds(compared)
     bounds += [] if filled is None else memory.bounds(filled)
     bounds += [] if clustered is None else comparison.bounds(clustered)
+    bounds += [] if killed is None else failover.bounds(killed)
     return Report(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         version=__version__,
@@ -88,6 +91,7 @@ def measure(settings: Settings, parts: Sequence[str]) -> Report:
         memory=filled,
         cluster=clustered,
         catch_up=caught_up,
+        failovers=killed,
         bounds=bounds,
     )
 
@@ -111,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--catch-up-bytes", type=_positive, default=1_000_000_000, help="of the catch-up part (%(default)s)"
     )
+    parser.add_argument("--kills", type=_positive, default=20, help="of the failover part (%(default)s)")
     parser.add_argument("--only", choices=PARTS, help="one part")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
     parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/benchmarks.md")

@@ -82,8 +82,8 @@ class Memory(msgspec.Struct, frozen=True):
 class Failover(msgspec.Struct, frozen=True):
     """One kill. The first three are the phases of the failover that took longest, of the `led` partitions.
 
-    `led_pause_ms` is the longest pause that clients felt in these, `other_pause_ms` that in those of which the dead node
-    only had a copy. `whole_seconds` is from when the node was ready again until everything had all its copies.
+    `led_pause_ms` is the longest pause that clients felt in these, `other_pause_ms` that in those of which the dead
+    node only had a copy. `whole_seconds` is from when it was ready again until everything had all its copies.
     """
 
     node: str
@@ -159,8 +159,8 @@ class Settings(msgspec.Struct, frozen=True):
     pairs: int
     memory_bytes: int
     catch_up_bytes: int
+    kills: int
     command: str
-    kills: int = 20
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -175,5 +175,5 @@ class Report(msgspec.Struct, frozen=True):
     memory: Memory | None
     cluster: ClusterSpeed | None
     catch_up: CatchUp | None
+    failovers: Failovers | None
     bounds: list[Bound]
-    failovers: Failovers | None = None

@@ -7,6 +7,7 @@ Numbers are rounded to what two runs on one machine agree in.
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import failover_tables
 from benchmarks.report import CatchUp, ClusterSpeed, Flushes, Memory, Report, Speed
 from benchmarks.wrk import Run
 
@@ -30,7 +31,8 @@ COLUMNS = (
 
 def markdown(report: Report) -> str:
     """Returns all of a report: the README's rows, the parts' own tables, the bounds, the machine."""
-    parts = [rows(report)]
+    measured = (report.speed, report.flushes, report.memory, report.cluster)
+    parts = [rows(report)] if any(each is not None for each in measured) else []
     if report.speed is not None:
         parts.append(_speed(report.speed))
     if report.flushes is not None:
@@ -41,6 +43,11 @@ def markdown(report: Report) -> str:
         parts.append(_cluster(report.cluster))
     if report.catch_up is not None:
         parts.append(_catch_up(report.catch_up))
+    if report.failovers is not None:
+        parts += [
+            _table(*failover_tables.spread(report.failovers)),
+            _table(*failover_tables.each_kill(report.failovers)),
+        ]
     bounds = [(each.what, f"{each.value:.2f}", each.asked, "met" if each.met else "not met") for each in report.bounds]
     if bounds:
         parts.append(_table(("Bound", "Measured", "Asked", ""), bounds))

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Measures CoreCache: speed beside the stack's ceiling and beside etcd, latency during flushes and while a node is
-# filled, memory. See docs/benchmarks.md.
+# filled, memory, and what a killed node costs. See docs/benchmarks.md.
 #
 #   scripts/bench.sh [--seconds N] [--connections N] [--value-bytes N] [--records N] [--pairs N]
-#                    [--only speed|flush|memory|cluster|catch-up] [--catch-up-bytes N] [--json FILE] [--write-docs]
+#                    [--only speed|flush|memory|cluster|catch-up|failover] [--catch-up-bytes N] [--kills N]
+#                    [--json FILE] [--write-docs]
 #
 # Uses $PYTHON, else .venv (made by scripts/start_server.sh), else python3. Installs wrk and etcd-server by apt-get when
 # they are missing and the user is root.
@@ -27,7 +28,7 @@ python=${PYTHON:-}
 if [ -z "$python" ]; then
     if [ -x .venv/bin/python ]; then python=.venv/bin/python; else python=python3; fi
 fi
-PYTHONPATH="src:scripts${PYTHONPATH:+:$PYTHONPATH}"
+PYTHONPATH="src:scripts:tests${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONPATH
 if ! "$python" -c 'import rocksdict, uvicorn, uvloop, httptools, msgspec' 2>/dev/null; then
     echo "bench.sh: $python lacks CoreCache's packages: run scripts/start_server.sh once (it makes .venv), or set PYTHON" >&2

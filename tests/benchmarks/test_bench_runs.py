@@ -104,6 +104,7 @@ def test_the_whole_benchmark_runs_on_little(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     little = ["--seconds", "1", "--connections", "4", "--records", "3000", "--pairs", "1", "--json", str(results)]
+    little += ["--kills", "1", "--catch-up-bytes", "1000000"]
     ended = subprocess.run(
         [servers.ROOT / "scripts" / "bench.sh", *little],
         env=os.environ | {"PYTHON": sys.executable, "TMPDIR": str(scratch)},
@@ -117,10 +118,12 @@ def test_the_whole_benchmark_runs_on_little(tmp_path: Path) -> None:
     assert report.speed is not None
     assert report.flushes is not None
     assert report.memory is not None
+    assert report.failovers is not None
     assert report.speed.put.node.requests > 0
     assert report.speed.get.ceiling.requests > 0
     assert report.flushes.flushes > 0
     assert report.memory.peak_rss_bytes > 0
+    assert [each.node for each in report.failovers.kills] == ["n1"]
     assert len(report.bounds) == 5
     assert "| Date | Version |" in ended.stdout
     assert list(scratch.iterdir()) == []

@@ -110,7 +110,10 @@ def test_an_end_while_no_server_is_there_is_quick(own_server: ZooKeeperServer) -
         assert time.monotonic() - began < 3
 
     play(settings(own_server.address), scene)
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("zookeeper")] == []
+    deadline = time.monotonic() + 10
+    while left := [thread.name for thread in threading.enumerate() if thread.name.startswith("zookeeper")]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
 
 
 def test_a_proposal_whose_answer_is_lost_is_unknown_and_can_be_settled(own_server: ZooKeeperServer) -> None:

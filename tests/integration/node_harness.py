@@ -5,7 +5,6 @@ deadline; when that passes, the node's log is in the message.
 """
 
 import contextlib
-import fcntl
 import http.client
 import json
 import mmap
@@ -16,7 +15,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -62,18 +60,17 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = START_SECON
 class PortLease:
     """A port that nobody listens on, below those that the system hands to outgoing connections.
 
-    It is this test's as long as the lease is held: a lock on a file tells other test runs on this machine.
+    It is this test's as long as the lease is held: a socket with a name of the system's own, which is gone with its
+    process and leaves no file, tells other test runs on this machine.
     """
 
     _PORTS = range(20_000, 32_000)
 
     def __init__(self) -> None:
-        folder = Path(tempfile.gettempdir(), "corecache-test-ports")
-        folder.mkdir(exist_ok=True)
         for port in random.SystemRandom().sample(self._PORTS, 100):
             with contextlib.suppress(OSError), contextlib.ExitStack() as kept:
-                lock = kept.enter_context(Path(folder, str(port)).open("w"))
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                mark = kept.enter_context(socket.socket(socket.AF_UNIX))
+                mark.bind(f"\0corecache-test-port-{port}")
                 with socket.socket() as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind(("127.0.0.1", port))

@@ -187,9 +187,12 @@ def test_a_partition_goes_on_from_the_one_copy_that_is_left(cluster: Cluster, wi
     assert empty is not None
     assert "n3 has one" in empty or "no whole copy" in empty
 
-    for partition in range(8):
-        told = ordered(n1, "recover", str(partition), "--from", "n3", "--accept-data-loss")
-        assert (told["partition"], told["node"], told["lineage"]) == (partition, "n3", 2)
+    told = ordered(n1, "recover", "0", "--from", "n3", "--accept-data-loss")
+    assert (told["partition"], told["node"], told["lineage"]) == (0, "n3", 2)
+    for partition in range(1, 8):
+        body = json.dumps({"partition": partition, "node": "n3", "accept_data_loss": True}).encode()
+        assert n1.ask("POST", "/v1/cluster/recover", body).status == 421
+        assert n3.ask("POST", "/v1/cluster/recover", body).json["lineage"] == 2
     check(n3)
     n2.spawn()
     cluster.await_whole(3)

@@ -57,7 +57,7 @@ _ANSWERS = (BadVersionError, NoNodeError, NodeExistsError, NotEmptyError)
 
 
 class Znode(NamedTuple):
-    """A znode as it was read. `mine`: it is ephemeral, and this session's. `date_ms`: when it last changed, over there."""
+    """A znode as it was read. `mine`: it is ephemeral, and this session's. `date_ms`: when it last changed, there."""
 
     content: bytes
     version: int

@@ -8,8 +8,8 @@ Invariants:
 3. Nothing at or below the commit point is ever cut, nor acknowledged under another content. Whoever wants it cut
    contradicts what is committed, and hears where this replica stands: that primary halts (R10). If this one halted, the
    primary would drop it, and go on without what is committed.
-4. While a snapshot is installed nothing else is taken, and nobody counts on what is there (`facts.installing`). From the
-   moment at which the disk is told to drop what is here, nothing is matched any more, and nothing of it acknowledged.
+4. While a snapshot is installed nothing else is taken, and nobody counts on what is there (`facts.installing`). From
+   the moment at which the disk is told to drop what is here, nothing is matched, and nothing of it acknowledged.
 
 A backup forgets all of this when the epoch changes; the log and the facts stay. It leaves to `replica.py` which
 messages count, and when this role ends.

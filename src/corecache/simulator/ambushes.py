@@ -40,6 +40,7 @@ class Ambushes:
         self._coordinator = cluster.world.coordinator
         self._schedule = cluster.world.schedule
         self._lease_ms = cluster.world.options.lease_ms
+        self._peace_until = 0
 
     def _leases(self, dice: Random, least: float, most: float) -> int:
         return 1 + int((least + dice.random() * (most - least)) * self._lease_ms)
@@ -91,12 +92,15 @@ class Ambushes:
 
     def _deaf(self, dice: Random) -> None:
         node = self._leading(dice)
-        if node is not None:
+        if node is not None and self._schedule.now >= self._peace_until:
+            deaf_ms = self._leases(dice, 3, 6)
+            # In between a primary is to become one in earnest.
+            self._peace_until = self._schedule.now + deaf_ms + 3 * self._lease_ms
             ways = [(other, node.name) for other in self._others(node.name)]
             for origin, target in ways:
                 self._network.cut(origin, target, 1)
             self._coordinator.suspend(node.name)
-            self._schedule.after(self._leases(dice, 2, 6), self._hear, (node.name, ways))
+            self._schedule.after(deaf_ms, self._hear, (node.name, ways))
 
     def _hear(self, event: tuple[NodeId, _Ways]) -> None:
         name, ways = event

@@ -9,6 +9,7 @@ of which strike at the worst moment (`ambushes.py`), and clients that ask whoeve
 need two or three things at once within a lease's time, and show in these runs a hundred times sooner.
 """
 
+from collections.abc import Mapping
 from random import Random
 from typing import Final
 
@@ -120,11 +121,11 @@ def draw(
     nodes: int | None = None,
     partitions: int | None = None,
     duration_ms: int | None = None,
-    weather: tuple[str, ...] = (),
+    weather: Mapping[str, int] | None = None,
 ) -> Options:
     """Returns the run of a seed; what is given overrides what is drawn, and changes nothing else.
 
-    `weather`: a sharp run, in which these kinds of faults come in a frenzy, and no others.
+    `weather`: a sharp run, with faults of these kinds, as often as it says, and no others.
     """
     if weather or seed % 3 == 2:
         return _draw_sharp(seed, nodes, partitions, duration_ms, weather)
@@ -159,7 +160,7 @@ def draw(
 
 
 def _draw_sharp(
-    seed: int, nodes: int | None, partitions: int | None, duration_ms: int | None, weather: tuple[str, ...]
+    seed: int, nodes: int | None, partitions: int | None, duration_ms: int | None, weather: Mapping[str, int] | None
 ) -> Options:
     dice = Random(f"sharp options {seed}")  # noqa: S311 (a simulation is to be repeated)
     drawn_nodes = dice.choice((3, 3, 3, 4, 5))
@@ -169,7 +170,7 @@ def _draw_sharp(
         if dice.random() < 0.6:
             faults[kind] = FRENZIED if dice.random() < 0.6 else RARE
     if weather:
-        faults = {kind: FRENZIED if kind in weather else OFF for kind in faults}
+        faults = {kind: weather.get(kind, OFF) for kind in faults}
     options = Options(
         seed=seed,
         nodes=nodes or drawn_nodes,
