@@ -9,8 +9,8 @@
 * *stutter*: a process stands still just after it has sent its beats, loses its session by it, and finds the answers of
   long ago, and its clients' questions, when it goes on (R7, R8);
 * *deaf*: a primary hears neither nodes nor the coordinator, while all hear it: it goes on appending (R1, R7);
-* *echo*: a process, or all of them, ends and starts again at once, and the new one hears what the old one heard, each
-  frame at its age (R8).
+* *echo*: a process that has lived for some leases, or all of them, ends and starts again at once, and the new one hears
+  what the old one heard, each frame at its age; some leases later the primary goes deaf (R8).
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from corecache.identity import NodeId
 from corecache.simulator.cluster import Cluster
 from corecache.simulator.node import SimulatedNode
 
+_LIFE_LEASES = 6
 _Ways = list[tuple[NodeId, NodeId]]
 
 
@@ -41,6 +42,7 @@ class Ambushes:
         self._schedule = cluster.world.schedule
         self._lease_ms = cluster.world.options.lease_ms
         self._peace_until = 0
+        self._next_echo = _LIFE_LEASES * self._lease_ms
 
     def _leases(self, dice: Random, least: float, most: float) -> int:
         return 1 + int((least + dice.random() * (most - least)) * self._lease_ms)
@@ -130,9 +132,12 @@ class Ambushes:
 
     def _echo(self, dice: Random) -> None:
         one = self._leading(dice)
-        everybody = [*self._cluster.nodes.values()]
-        for node in everybody if dice.random() < 0.5 else [one]:
-            if node is not None and node.up:
+        if one is None or self._schedule.now < self._next_echo:
+            return
+        self._next_echo = self._schedule.now + _LIFE_LEASES * self._lease_ms
+        self._schedule.after(self._leases(dice, 2, 4), self._deaf, dice)
+        for node in self._cluster.nodes.values() if dice.random() < 0.6 else [one]:
+            if node.up:
                 node.stop(power=False)
                 node.echoes = True
                 self._schedule.after(1 + int(dice.random() * self._lease_ms // 10), self._start, node)

@@ -181,7 +181,7 @@ def _draw_sharp(
         keys=dice.choice((1, 2, 4)),
         think_ms=dice.choice((5, 20)),
         lease_ms=lease_ms,
-        spread=dice.random() < 0.8,
+        spread=True,
         retention_bytes=dice.choice((500, 4000, 1 << 20, 1 << 20)),
         chunk_bytes=dice.choice((60, 200, 1 << 16)),
         min_in_sync=dice.choice((1, 1, 2)),
