@@ -46,7 +46,6 @@ the default of 5 ms would be longer than an fsync."""
 
 _READY_TIMEOUT_MS = 60_000
 _GC_YOUNG_OBJECTS = 10_000
-_LEAVE_LOOK_SECONDS = 0.01
 
 log = structlog.get_logger("corecache")
 
@@ -153,7 +152,8 @@ async def _node(config: Config, broken: asyncio.Future[str]) -> AsyncIterator[No
         )
         yield parts.node
         if not alone:
-            await _leave(parts.node, config.node.stop_timeout_ms)
+            parts.node.leave()
+            await parts.leaving.take(config.node.stop_timeout_ms)
 
 
 async def _linked(
@@ -168,16 +168,6 @@ async def _linked(
     stack.push_async_callback(link.close)
     parts.connect(link)
     return f"{config.node.advertise_host or host}:{port}"
-
-
-async def _leave(node: Node, timeout_ms: int) -> None:
-    """Hands over what is led here, while requests still come in and go the new way."""
-    node.leave()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_ms / 1000):
-            # Once in a process: not worth a signal from each replica.
-            while not node.has_left():  # noqa: ASYNC110
-                await asyncio.sleep(_LEAVE_LOOK_SECONDS)
 
 
 def _drawn() -> str:

@@ -211,15 +211,3 @@ class Node:
         """Begins to hand over all that is led here, while requests go on."""
         self.leaving = True
         self._driver.leave()
-
-    def has_left(self) -> bool:
-        """Says whether nothing is led here that another node could take."""
-        peers = self._driver.machine.knowledge
-        for replica in self._replicas.values():
-            if replica.primary is None or replica.confirmed is None:
-                continue
-            for member in replica.confirmed.view.in_sync:
-                peer = peers[member.node]
-                if member != replica.member and peer.linked and not peer.leaving:
-                    return False
-        return True

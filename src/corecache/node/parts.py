@@ -12,6 +12,7 @@ from corecache.node.callee import Callee
 from corecache.node.calls import Calls
 from corecache.node.controlling import Controlling
 from corecache.node.driver import Driver
+from corecache.node.leaving import Leaving
 from corecache.node.local import Local
 from corecache.node.neighbours import Neighbours
 from corecache.node.node import Node
@@ -58,6 +59,7 @@ class Parts:
         entry = NodeEntry(facts.node, facts.incarnation)
         self.reporting = Reporting(facts.cluster, facts.partitions, entry, self.driver, self.local, store)
         self.neighbours = Neighbours(facts.node, coordinator, machine.peers)
+        self.leaving = Leaving(self.driver, self.neighbours)
         self.controlling = Controlling(config.cluster, coordinator, self.neighbours, clock, self.views)
         recovering = Recovering(
             facts.node, facts.incarnation, coordinator, self.driver, self.local, self.calls, store, clock

@@ -10,7 +10,8 @@
   long ago, and its clients' questions, when it goes on (R7, R8);
 * *deaf*: a primary hears neither nodes nor the coordinator, while all hear it: it goes on appending (R1, R7);
 * *echo*: a process that has lived for some leases, or all of them, ends and starts again at once, and the new one hears
-  what the old one heard, each frame at its age; some leases later the primary goes deaf (R8).
+  what the old one heard, each frame at its age; some leases later the primary goes deaf (R8);
+* *relay*: a process ends, and when it has just come back, before it is in sync again, so does the primary (R10, R12).
 """
 
 from collections.abc import Callable
@@ -35,6 +36,7 @@ class Ambushes:
             "stutter": self._stutter,
             "deaf": self._deaf,
             "echo": self._echo,
+            "relay": self._relay,
         }
         self._cluster = cluster
         self._network = cluster.world.network
@@ -95,7 +97,7 @@ class Ambushes:
     def _deaf(self, dice: Random) -> None:
         node = self._leading(dice)
         if node is not None and self._schedule.now >= self._peace_until:
-            deaf_ms = self._leases(dice, 3, 6)
+            deaf_ms = self._leases(dice, 2, 6)
             # In between a primary is to become one in earnest.
             self._peace_until = self._schedule.now + deaf_ms + 3 * self._lease_ms
             ways = [(other, node.name) for other in self._others(node.name)]
@@ -141,6 +143,20 @@ class Ambushes:
                 node.stop(power=False)
                 node.echoes = True
                 self._schedule.after(1 + int(dice.random() * self._lease_ms // 10), self._start, node)
+
+    def _relay(self, dice: Random) -> None:
+        node = self._cluster.nodes[dice.choice(self._cluster.names)]
+        if node.up and not node.leads():
+            node.stop(power=False)
+            back_ms = self._leases(dice, 0, 3)
+            self._schedule.after(back_ms, self._start, node)
+            self._schedule.after(back_ms + self._leases(dice, 0, 0.3), self._end_leading, dice)
+
+    def _end_leading(self, dice: Random) -> None:
+        node = self._leading(dice)
+        if node is not None:
+            node.stop(power=False)
+            self._schedule.after(self._leases(dice, 0, 5), self._start, node)
 
     def _start(self, node: SimulatedNode) -> None:
         if not node.up:

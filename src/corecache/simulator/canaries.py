@@ -125,7 +125,8 @@ def _releases_with_the_proposal(true: Callable[..., Any]) -> Callable[..., Any]:
 def _counts_no_proposal(true: Callable[..., Any]) -> Callable[..., Any]:
     def count(self: Membership) -> None:
         named = [*self.view.in_sync]
-        named += [each.member for each in self._backups.progress.values() if each.counted_since is not None]
+        if not self._unsettled():
+            named += [each.member for each in self._backups.progress.values() if each.counted_since is not None]
         self._backups.required = tuple(dict.fromkeys(member for member in named if member != self._state.member))
 
     return count
@@ -259,7 +260,7 @@ CANARIES: Final = (
     Canary(
         "no-union",
         "R4, R18",
-        "the members of an unsettled proposal are not counted in the required set",
+        "the members of an unsettled proposal are not counted in the required set, nor is meanwhile who joins",
         2000,
         ((Membership, "count", _counts_no_proposal),),
     ),

@@ -51,14 +51,14 @@ FAULTS: Final = (
 )
 """Every kind of fault of any run; `docs/simulator.md` says what each does."""
 
-AMBUSHES: Final = ("unanswered", "crossed", "refused", "stutter", "deaf", "echo")
+AMBUSHES: Final = ("unanswered", "crossed", "refused", "stutter", "deaf", "echo", "relay")
 """The kinds that only sharp runs have."""
 
 THEMES: Final = (
     ("refused", "stutter", "deaf", "echo", "one_way", "isolate", "late", "handover", "drift"),
     ("unanswered", "crossed", "refused", "suspended", "watches", "handover", "moves", "leave"),
     ("deaf", "isolate", "one_way", "slow_disk", "loss", "reordering", "reset", "kill", "handover"),
-    ("wipe", "restored", "failing_disk", "power", "kill", "moves", "leave", "min_in_sync", "unanswered"),
+    ("relay", "wipe", "restored", "failing_disk", "power", "moves", "leave", "min_in_sync", "unanswered"),
 )
 """Kinds that belong together: leases, views, logs, members. A sharp run has most of one of these."""
 

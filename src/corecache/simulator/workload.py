@@ -120,9 +120,9 @@ class Workload:
         names = self._cluster.names
         roll = self._dice.random()
         if self._options.sharp and roll < 0.4:
-            # One that believes to be primary, rightly or not.
+            # One that believes to be primary, rightly or not: if there are two, the older.
             leading = list(self._world.checks.histories[partition].leading) or names
-            name = leading[int(self._dice.random() * len(leading))]
+            name = leading[0]
         elif roll < 0.75:
             name = self._believed.get(partition) or self._world.coordinator.views[partition].view.primary.node
         elif roll < 0.92:

@@ -1,0 +1,58 @@
+"""The failover part of the benchmark, small: one kill, whose phases add up, in a report that can be read back."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from benchmarks.report import Failover, Failovers, Report
+
+from benchmarks import failover, failover_tables, servers
+
+
+def kill_of(pause_ms: float) -> Failover:
+    """Returns a kill whose partitions stood still for so long."""
+    return Failover("n1", 2, 10.0, 20.0, pause_ms - 40.0, pause_ms, 50.0, 0.5)
+
+
+def test_the_longest_pause_is_what_counts() -> None:
+    """One kill in three that cost too much is too much; the tables say it all."""
+    kills = Failovers(100, 8, {"acknowledged": 5}, [kill_of(900.0), kill_of(2100.0), kill_of(1000.0)])
+    (bound,) = failover.bounds(kills)
+    assert (bound.value, bound.met) == (2.1, False)
+    head, rows = failover_tables.spread(kills)
+    assert head == ("3 kills", "Least", "Median", "Most")
+    assert ("pause of the partitions that it led", "900 ms", "1000 ms", "2100 ms") in rows
+    assert [row[:3] for row in failover_tables.each_kill(kills)[1]] == [(str(n), "n1", "2") for n in (1, 2, 3)]
+
+
+@pytest.mark.skipif(
+    not shutil.which("wrk") or not shutil.which("etcd"), reason="scripts/bench.sh wants wrk and etcd-server"
+)
+def test_a_kill_is_measured(tmp_path: Path) -> None:
+    """The phases of the slowest partition explain its pause, and no file is left behind."""
+    results = tmp_path / "results.json"
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    ended = subprocess.run(
+        [servers.ROOT / "scripts" / "bench.sh", "--only", "failover", "--kills", "1", "--json", str(results)],
+        env=os.environ | {"PYTHON": sys.executable, "TMPDIR": str(scratch)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    report = msgspec.json.decode(results.read_bytes(), type=Report)
+    assert report.failovers is not None
+    (kill,) = report.failovers.kills
+    assert kill.led > 0
+    assert (
+        0 < kill.detection_ms < kill.detection_ms + kill.view_change_ms + kill.activation_ms <= kill.led_pause_ms + 50
+    )
+    assert report.failovers.writes["acknowledged"] > 0
+    assert "| 1 kills |" in ended.stdout
+    assert list(scratch.iterdir()) == []
