@@ -13,7 +13,12 @@ cd "$(dirname "$0")/.."
 
 missing=
 command -v wrk >/dev/null || missing=wrk
-command -v etcd >/dev/null || missing="$missing etcd-server"
+case " $* " in
+*" --only cluster "* | *" --only=cluster "*) compared=yes ;;
+*" --only"*) compared= ;;
+*) compared=yes ;;
+esac
+[ -z "$compared" ] || command -v etcd >/dev/null || missing="$missing etcd-server"
 if [ -n "$missing" ]; then
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
         echo "bench.sh: missing: $missing: install it (on Debian and Ubuntu: sudo apt-get install $missing) and try again" >&2

@@ -45,7 +45,11 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     stop_timeout_ms: Annotated[
         int,
-        Meta(ge=0, le=600_000, description="On SIGTERM, how long requests under way may take before they are cut off."),
+        Meta(
+            ge=0,
+            le=600_000,
+            description="On SIGTERM, how long to wait until nobody needs this node, and then for requests under way.",
+        ),
     ] = 10_000
 
 
