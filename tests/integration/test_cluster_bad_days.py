@@ -47,6 +47,17 @@ def new_cluster(tmp_path: Path, zookeeper: ZooKeeperServer) -> Iterator[New]:
         cluster.end()
 
 
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory, zookeeper: ZooKeeperServer) -> Iterator[Cluster]:
+    """Three nodes. Each test leaves them running, whole and settled."""
+    cluster = Cluster(tmp_path_factory.mktemp("views"), f"{zookeeper.address}{CHROOT}/views")
+    try:
+        cluster.start().await_settled()
+        yield cluster
+    finally:
+        cluster.end()
+
+
 @contextmanager
 def client_of(cluster: Cluster) -> Iterator[KazooClient]:
     """Gives a client of ZooKeeper, at the cluster's path."""
@@ -97,10 +108,9 @@ def spoiled(view: Any) -> Iterator[bytes]:
         yield json.dumps(view | {field: wrong}).encode()
 
 
-def test_a_view_that_makes_no_sense_stops_nobody_else(new_cluster: New) -> None:
+def test_a_view_that_makes_no_sense_stops_nobody_else(three: Cluster) -> None:
     """Its primary goes on, the log names the znode, a node can start meanwhile; and it can be mended as is written."""
-    cluster = new_cluster("views", 3).start()
-    cluster.await_settled()
+    cluster = three
     with client_of(cluster) as client, Load(cluster, readers=4).running() as load:
         znode = Znode(client, BROKEN)
         view = znode.view
@@ -132,10 +142,9 @@ def names(view: Any) -> set[str]:
     return {each["node"] for each in view["in_sync"]} if view is not None else set()
 
 
-def test_a_view_that_names_nobody_or_goes_back_loses_nothing(new_cluster: New) -> None:
+def test_a_view_that_names_nobody_or_goes_back_loses_nothing(three: Cluster) -> None:
     """It is well formed, and can't be true. Its partition may stand still; nobody falls over, and nothing is lost."""
-    cluster = new_cluster("impossible", 3).start()
-    cluster.await_settled()
+    cluster = three
     nobody = {"node": "n9", "replica": "r"}
     with client_of(cluster) as client, Load(cluster, deadline_ms=1000).running() as load:
         load.await_successes(WRITES)
@@ -159,7 +168,7 @@ def test_a_view_that_names_nobody_or_goes_back_loses_nothing(new_cluster: New) -
             )
         znode.repair(view | {"epoch": max(view["epoch"] + 3, znode.view["epoch"])})
         load.await_successes(WRITES)
-        cluster.await_whole()
+        cluster.await_settled()
     sys.stdout.write(f"{load.summary()}\n")
     await_equal(cluster)
 

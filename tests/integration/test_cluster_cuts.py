@@ -31,7 +31,7 @@ LATE_SECONDS = 1.0
 """What an answer may come late on a busy machine."""
 RESUME_SECONDS = 15.0
 SESSION_SECONDS = 3.0
-QUIET_SECONDS = 3.0
+QUIET_SECONDS = 2.0
 WRITES = 10
 
 

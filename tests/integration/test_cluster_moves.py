@@ -21,7 +21,7 @@ from zookeeper_server import ZooKeeperServer
 HARMLESS = {"acknowledged", "not done", "unreachable"}
 """What a write may come to. Unreachable: a node that has stopped refused the connection, and another one is asked."""
 WRITES = 10
-KEYS = 5000
+KEYS = 2000
 
 
 @pytest.fixture
