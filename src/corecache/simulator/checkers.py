@@ -82,6 +82,8 @@ class Checks:
         """Every value whose write was answered *not done*."""
         self.contested: dict[PartitionId, None] = {}
         """Partitions of which two replicas have a primary role at present."""
+        self._lost: set[tuple[PartitionId, Member]] = set()
+        """Replicas whose disk was taken away: nobody can hold it against them that they hold nothing."""
         self._watched: dict[tuple[NodeId, PartitionId], Watched] = {}
         self._schedule = schedule
 
@@ -96,6 +98,12 @@ class Checks:
         """Takes note that a node's process has ended."""
         for partition in [known for name, known in self._watched if name == node]:
             self.dropped(node, partition)
+
+    def disk_lost(self, node: NodeId) -> None:
+        """Takes note that a node's disk, with all that it holds, is about to be taken away."""
+        for held in (self.disks[node].durable, self.disks[node].contents):
+            for partition, replica in held.replicas.items():
+                self._lost.add((partition, Member(node, replica.facts.replica)))
 
     def dropped(self, node: NodeId, partition: PartitionId) -> None:
         """Takes note that a replica is no more."""
@@ -235,10 +243,11 @@ class Checks:
                 )
 
     def _holds(self, partition: PartitionId, member: Member, sequence: int) -> bool:
-        """Says whether a member's disk holds a committed entry. One whose disk is lost counts as holding it."""
-        disk = self.disks[member.node]
-        held = disk.durable.replicas.get(partition)
-        if disk.lost or held is None or held.facts.replica != member.replica:
+        """Says whether a member's disk holds a committed entry. One whose disk was taken away counts as holding it."""
+        held = self.disks[member.node].durable.replicas.get(partition)
+        if held is None or held.facts.replica != member.replica:
+            return (partition, member) in self._lost
+        if self.disks[member.node].lost:
             return True
         return held.holds(sequence, self.histories[partition].committed[sequence - 1].epoch)
 

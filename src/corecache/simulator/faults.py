@@ -262,6 +262,7 @@ class Faults:
             if node.up:
                 node.stop(power=True)
                 self._for_a_while(dice, 3, self._restart, node)
+            self._world.checks.disk_lost(node.name)
             node.disk.replace(Contents())
             self._world.note(node.name, "wiped", None)
 
@@ -280,6 +281,7 @@ class Faults:
             if node.up:
                 node.stop(power=True)
                 self._for_a_while(dice, 3, self._restart, node)
+            self._world.checks.disk_lost(node.name)
             node.disk.replace(copy.copy())
             self._world.note(node.name, "restored", None)
 
