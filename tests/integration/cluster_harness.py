@@ -173,6 +173,15 @@ class Cluster:
             node.await_ready()
         self.await_settled()
 
+    @contextlib.contextmanager
+    def settled(self) -> Iterator["Cluster"]:
+        """Runs it, whole and settled at first, as long as the block does."""
+        try:
+            self.start().await_settled()
+            yield self
+        finally:
+            self.end()
+
     @property
     def running(self) -> list[Member]:
         """The nodes whose process lives."""

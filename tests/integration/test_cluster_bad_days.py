@@ -51,11 +51,8 @@ def new_cluster(tmp_path: Path, zookeeper: ZooKeeperServer) -> Iterator[New]:
 def three(tmp_path_factory: pytest.TempPathFactory, zookeeper: ZooKeeperServer) -> Iterator[Cluster]:
     """Three nodes. Each test leaves them running, whole and settled."""
     cluster = Cluster(tmp_path_factory.mktemp("views"), f"{zookeeper.address}{CHROOT}/views")
-    try:
-        cluster.start().await_settled()
+    with cluster.settled():
         yield cluster
-    finally:
-        cluster.end()
 
 
 @contextmanager

@@ -41,11 +41,8 @@ HEAD = struct.Struct(">II")
 def cluster(tmp_path_factory: pytest.TempPathFactory, zookeeper: ZooKeeperServer) -> Iterator[Cluster]:
     """Three nodes. Each test leaves them running, whole and settled."""
     cluster = Cluster(tmp_path_factory.mktemp("peers"), f"{zookeeper.address}{CHROOT}")
-    try:
-        cluster.start().await_settled()
+    with cluster.settled():
         yield cluster
-    finally:
-        cluster.end()
 
 
 @contextmanager

@@ -55,11 +55,8 @@ def parted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parted]:
             cluster = Cluster(place, server.address, 0)
             for number in NODES:
                 cluster.add(host=network.address(number), command=network.command(number))
-            try:
-                cluster.start().await_settled()
+            with cluster.settled():
                 yield Parted(cluster, network)
-            finally:
-                cluster.end()
 
 
 def cut_off(network: Network) -> None:

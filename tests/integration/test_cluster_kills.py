@@ -24,11 +24,8 @@ WRITES = 20
 def cluster(tmp_path_factory: pytest.TempPathFactory, zookeeper: ZooKeeperServer) -> Iterator[Cluster]:
     """Three nodes. Each test leaves them running, whole and settled."""
     cluster = Cluster(tmp_path_factory.mktemp("kills"), f"{zookeeper.address}/kills", settings=failover.SETTINGS)
-    try:
-        cluster.start().await_settled()
+    with cluster.settled():
         yield cluster
-    finally:
-        cluster.end()
 
 
 def test_a_killed_node_is_replaced_soon_and_nothing_is_lost(cluster: Cluster) -> None:

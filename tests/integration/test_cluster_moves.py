@@ -28,11 +28,8 @@ KEYS = 2000
 def cluster(tmp_path: Path, zookeeper: ZooKeeperServer) -> Iterator[Cluster]:
     """Three nodes, whole and settled."""
     cluster = Cluster(tmp_path, f"{zookeeper.address}/moves", settings={"log.format": "json"})
-    try:
-        cluster.start().await_settled()
+    with cluster.settled():
         yield cluster
-    finally:
-        cluster.end()
 
 
 @contextmanager

@@ -46,11 +46,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, server: ZooKeeperServer) -
 def running(directory: Path, zookeeper: str) -> Iterator[Cluster]:
     """Runs a settled cluster."""
     cluster = Cluster(directory, zookeeper, settings={"coordination.session_timeout_ms": int(1000 * SESSION_SECONDS)})
-    try:
-        cluster.start().await_settled()
+    with cluster.settled():
         yield cluster
-    finally:
-        cluster.end()
 
 
 def unnoticed(cluster: Cluster, begin: Callable[[], None], end: Callable[[], None], seconds: float) -> None:

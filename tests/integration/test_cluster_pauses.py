@@ -32,11 +32,8 @@ WRITES = 10
 def cluster(tmp_path_factory: pytest.TempPathFactory, zookeeper: ZooKeeperServer) -> Iterator[Cluster]:
     """Three nodes. Each test leaves them running, whole and settled."""
     cluster = Cluster(tmp_path_factory.mktemp("pauses"), f"{zookeeper.address}/pauses")
-    try:
-        cluster.start().await_settled()
+    with cluster.settled():
         yield cluster
-    finally:
-        cluster.end()
 
 
 class Asked:

@@ -23,11 +23,8 @@ LARGE_VALUES = 8
 def cluster(tmp_path: Path, zookeeper: ZooKeeperServer) -> Iterator[Cluster]:
     """Three nodes, whole and settled."""
     cluster = Cluster(tmp_path, f"{zookeeper.address}/restarts", settings=SLOW)
-    try:
-        cluster.start().await_settled()
+    with cluster.settled():
         yield cluster
-    finally:
-        cluster.end()
 
 
 def test_a_rolling_restart_fails_no_call(cluster: Cluster) -> None:

@@ -37,11 +37,8 @@ def cluster(
         place = directory / f"shim-{number}"
         place.mkdir()
         cluster.add(shim=Shim(shim_library, place / "control"))
-    try:
-        cluster.start().await_settled()
+    with cluster.settled():
         yield cluster
-    finally:
-        cluster.end()
 
 
 @pytest.fixture(scope="module")

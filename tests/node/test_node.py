@@ -12,6 +12,7 @@ from corecache.operations import Absent, Delete, IfAbsent, Put, Written
 from corecache.placement.partition_map import NodeEntry
 from corecache.placement.slots import partition_of
 from corecache.placement.view import VersionedView, View
+from corecache.replication.events import StorageFailed
 from corecache.storage.memory import MemoryDisk
 from node.running import GatedStore, Running, config_of, running
 
@@ -42,6 +43,25 @@ def test_writes_that_arrive_during_an_append_share_the_next_one() -> None:
         await asyncio.gather(first, *rest)
 
         assert at.store.rounds == [1, 50]
+
+    run(test)
+
+
+def test_writes_that_wait_for_an_entry_are_told_when_its_primary_steps_down() -> None:
+    """Nothing commits any more that they could wait for: they are refused at once, not at their deadline."""
+
+    async def test(at: Running) -> None:
+        partition = partition_of(b"a", 4)
+        replica = at.driver.machine.replicas[partition]
+        at.driver._is_busy = lambda partition: replica.primary is not None  # type: ignore[method-assign]
+        held = asyncio.create_task(at.node.write((Put(b"a", b"v"),), at.deadline()))
+        await asyncio.sleep(0.01)
+        assert not held.done()
+        at.driver.deliver(partition, StorageFailed("The disk is gone."))
+        async with asyncio.timeout(2):
+            with pytest.raises(NotDone) as refused:
+                await held
+        assert refused.value.code == "storage_failed"
 
     run(test)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corecache.cli.exits import NO, complain
+from corecache.cli.exits import INTERRUPTED, NO, complain
 from corecache.cli.node import AsJson
 from corecache.cli.octets import say
 from corecache.cli.tables import print_json
@@ -65,7 +65,7 @@ def simulate(
 
     if canary == "list":
         for each in CANARIES:
-            say(f"{each.name:28} {each.rule:10} within {each.seeds} seeds: {each.breaks}")
+            say(f"{each.name:28} {each.rule:8} within {each.seeds:3} seeds of {', '.join(each.faults)}: {each.breaks}")
         return 0
     if canary is not None and named(canary) is None:
         raise typer.BadParameter(f"there is no canary {canary!r}; 'list' shows them.", param_hint="--canary")
@@ -128,18 +128,25 @@ def _judged(outcome: "Outcome", as_json: bool, canary: str | None) -> int:
 def _tell_many(totals: "Totals", as_json: bool, canary: str | None) -> int:
     if as_json:
         print_json(totals)
-        return NO if totals.failed else 0
+        return _ended(totals)
     for outcome in totals.failed:
         for line in outcome.lines:
             say(line)
         _judged(outcome, as_json, canary)
+    word = "FAILED" if totals.failed else "INTERRUPTED" if totals.interrupted else "PASSED"
     say(
-        f"{'FAILED' if totals.failed else 'PASSED'} seeds={totals.seeds:,} events={totals.events:,} "
+        f"{word} seeds={totals.seeds:,} events={totals.events:,} "
         f"faults={sum(totals.faults.values()):,} operations={totals.operations:,} (done {totals.succeeded:,}, not done "
         f"{totals.not_done:,}, unknown {totals.unknown:,}) views={totals.views:,} "
         f"simulated={totals.simulated_ms / 1000:,.0f}s in {totals.seconds:.0f}s"
     )
-    return NO if totals.failed else 0
+    return _ended(totals)
+
+
+def _ended(totals: "Totals") -> int:
+    if totals.failed:
+        return NO
+    return INTERRUPTED if totals.interrupted else 0
 
 
 def _progress(totals: "Totals") -> None:

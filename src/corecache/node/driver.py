@@ -345,6 +345,8 @@ class Driver:
 
     def _begin_step_down(self, partition: PartitionId, action: actions.StepDown) -> None:
         log.warning("stepped down as primary", partition=partition, reason=action.reason)
+        # What waited for its entries to be committed is to be told.
+        self.queues.note_free(partition)
 
     def _begin_halt(self, partition: PartitionId, action: actions.Halt) -> None:
         log.critical("a replica has halted", partition=partition, broken=action.broken)

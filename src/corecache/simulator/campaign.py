@@ -2,7 +2,7 @@
 
 A run depends on its options alone, so runs share nothing and may go on anywhere. Seeds are handed out one by one, only
 as many at a time as there are processes: so a campaign can end at any moment, when its time is up, when somebody ends
-it, or when a run fails.
+it, or when a run is what was looked for: one that fails, or, with a canary, one that fails by a broken safety.
 """
 
 import signal
@@ -17,9 +17,15 @@ from corecache.simulator.canaries import named
 from corecache.simulator.options import draw
 from corecache.simulator.run import Outcome, run
 
+_LOOK_SECONDS = 0.2
+"""How often it is looked whether somebody wants to end it."""
+
 
 class Wish(msgspec.Struct, frozen=True):
-    """What all runs of a campaign have in common; what is None each draws from its seed. `canary`: a rule to break."""
+    """What all runs of a campaign have in common; what is None each draws from its seed.
+
+    `canary`: a rule to break, in the weather that goes with it.
+    """
 
     nodes: int | None = None
     partitions: int | None = None
@@ -28,7 +34,7 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct):
-    """What the runs so far came to. `failed` are the outcomes with a violation."""
+    """What the runs so far came to. `failed` are the outcomes with a violation. `interrupted`: somebody ended it."""
 
     seeds: int = 0
     events: int = 0
@@ -42,6 +48,7 @@ class Totals(msgspec.Struct):
     simulated_ms: int = 0
     seconds: float = 0.0
     failed: list[Outcome] = []
+    interrupted: bool = False
 
     def add(self, outcome: Outcome) -> None:
         """Counts a run."""
@@ -63,8 +70,9 @@ class Totals(msgspec.Struct):
 def one(seed: int, wish: Wish, show: Callable[[str], None] | None = None) -> Outcome:
     """Goes through the run of a seed; `show` is handed every line of its trace."""
     canary = named(wish.canary) if wish.canary is not None else None
+    weather = canary.weather if canary is not None else None
     with canary.flying() if canary is not None else nullcontext():
-        return run(draw(seed, wish.nodes, wish.partitions, wish.duration_ms), show)
+        return run(draw(seed, wish.nodes, wish.partitions, wish.duration_ms, weather), show)
 
 
 def campaign(
@@ -76,30 +84,39 @@ def campaign(
 ) -> Totals:
     """Runs seeds in `jobs` processes until there are none left, one has failed, or the time is up; returns the totals.
 
-    `progress` is told after each run. KeyboardInterrupt, too, ends it with the totals so far.
+    A canary has to fail by a broken safety: whatever else fails counts, and it goes on. `progress` is told after each
+    run. SIGINT ends it with the totals so far. Requires: the main thread.
     """
     totals, began = Totals(), time.monotonic()
+
+    # KeyboardInterrupt is lost if it is raised where a process is being forked.
+    def interrupt(*_: object) -> None:
+        totals.interrupted = True
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    found = False
     pool = ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_the_parent)
     under_way: set[Future[Outcome]] = set()
     try:
-        while True:
-            while len(under_way) < jobs and not totals.failed and not _is_up(began, seconds):
+        while not totals.interrupted:
+            while len(under_way) < jobs and not found and not _is_up(began, seconds):
                 seed = next(seeds, None)
                 if seed is None:
                     break
                 under_way.add(pool.submit(one, seed, wish))
             if not under_way:
                 break
-            ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            ended, under_way = wait(under_way, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
             for future in ended:
-                totals.add(future.result())
+                outcome = future.result()
+                totals.add(outcome)
+                found = found or outcome.kind == "safety" or (outcome.kind is not None and wish.canary is None)
             totals.seconds = time.monotonic() - began
-            progress(totals)
-    except KeyboardInterrupt:
-        pass
+            if ended:
+                progress(totals)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
         _end(pool)
+        signal.signal(signal.SIGINT, before)
     totals.seconds = time.monotonic() - began
     return totals
 
@@ -114,5 +131,8 @@ def _leave_interrupts_to_the_parent() -> None:
 
 def _end(pool: ProcessPoolExecutor) -> None:
     """Ends the processes, which may be in the middle of a run that nobody waits for any more."""
-    for process in list((pool._processes or {}).values()):
+    # The pool forgets them when it is shut down, and the interpreter would wait for their runs.
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
         process.terminate()

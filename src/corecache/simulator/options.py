@@ -144,7 +144,7 @@ def draw(
         nodes=nodes or drawn_nodes,
         partitions=partitions or drawn_partitions,
         replication_factor=dice.choice((2, 3, 3, 3, 4)),
-        duration_ms=duration_ms or lease_ms * dice.randint(12, 25),
+        duration_ms=_or_drawn(duration_ms, lease_ms * dice.randint(12, 25)),
         clients=dice.randint(3, 10),
         keys=dice.randint(1, 4),
         think_ms=dice.choice((5, 20, 60)),
@@ -176,7 +176,7 @@ def _draw_sharp(
         nodes=nodes or drawn_nodes,
         partitions=partitions or 1,
         replication_factor=dice.choice((2, 3, 3, 3)),
-        duration_ms=duration_ms or lease_ms * dice.randint(15, 30),
+        duration_ms=_or_drawn(duration_ms, lease_ms * dice.randint(15, 30)),
         clients=dice.randint(4, 8),
         keys=dice.choice((1, 2, 4)),
         think_ms=dice.choice((5, 20)),
@@ -190,6 +190,11 @@ def _draw_sharp(
         sharp=True,
     )
     return _fitted(options)
+
+
+def _or_drawn(given: int | None, drawn: int) -> int:
+    """Returns what is given, else what was drawn, which is drawn in any case: all that is drawn after it stays."""
+    return drawn if given is None else given
 
 
 def _fitted(options: Options) -> Options:
