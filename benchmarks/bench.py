@@ -20,13 +20,13 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import catching_up, comparison, failover, flushes, machine, memory, speed, tables
+from benchmarks import catching_up, comparison, failover, flushes, machine, memory, resp, speed, tables
 from benchmarks.report import Report, Settings
 from benchmarks.servers import ROOT, ServerError
 from benchmarks.wrk import LoadError
 from corecache import __version__
 
-PARTS = ("speed", "flush", "memory", "cluster", "catch-up", "failover")
+PARTS = ("speed", "flush", "memory", "cluster", "catch-up", "failover", "resp")
 KEYS_MAX = 100_000
 MEMORY_BYTES = 256 * 1024 * 1024
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -34,7 +34,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 def main(arguments: Sequence[str]) -> int:
     """Runs what the arguments ask for and returns the exit code."""
-    chosen = _parser().parse_args(arguments)
+    chosen = _chosen(arguments)
     if shutil.which("wrk") is None:
         _say("wrk is not installed: run scripts/bench.sh as root, or install Debian's package wrk")
         return 1
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.json is not None:
         chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     if chosen.write_docs:
-        tables.write_between_marks(PAGE, text)
+        tables.write_between_marks(PAGE, text, chosen.only)
     return 0
 
 
@@ -77,10 +77,12 @@ def measure(settings: Settings, parts: Sequence[str]) -> Report:
         clustered = comparison.measure(scratch / "cluster", settings, _say) if "cluster" in parts else None
         caught_up = catching_up.measure(scratch / "catch-up", settings, _say) if "catch-up" in parts else None
         killed = failover.measure(scratch / "failover", settings, _say) if "failover" in parts else None
+        spoken = resp.measure(scratch / "resp", settings, _say) if "resp" in parts else None
     bounds = [] if compared is None else speed.bounds(compared)
     bounds += [] if filled is None else memory.bounds(filled)
     bounds += [] if clustered is None else comparison.bounds(clustered)
     bounds += [] if killed is None else failover.bounds(killed)
+    bounds += [] if spoken is None else resp.bounds(spoken)
     return Report(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         version=__version__,
@@ -92,8 +94,21 @@ def measure(settings: Settings, parts: Sequence[str]) -> Report:
         cluster=clustered,
         catch_up=caught_up,
         failovers=killed,
+        resp=spoken,
         bounds=bounds,
     )
+
+
+def _chosen(arguments: Sequence[str]) -> argparse.Namespace:
+    """Returns what the arguments ask for; a part named by itself is one named with --only."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if chosen.part is not None:
+        if chosen.only not in (None, chosen.part):
+            parser.error(f"{chosen.part} and --only {chosen.only}: name one part, or none for all")
+        chosen.only = chosen.part
+    del chosen.part
+    return chosen
 
 
 def _command(chosen: argparse.Namespace) -> str:
@@ -107,6 +122,7 @@ def _command(chosen: argparse.Namespace) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench.sh", description="Measures CoreCache: docs/benchmarks.md.")
+    parser.add_argument("part", nargs="?", choices=PARTS, help="one part, as with --only")
     parser.add_argument("--seconds", type=_positive, default=8, help="of each run (%(default)s)")
     parser.add_argument("--connections", type=_positive, default=64, help="busy at once (%(default)s)")
     parser.add_argument("--value-bytes", type=_positive, default=100, help="of each value (%(default)s)")

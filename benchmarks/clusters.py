@@ -1,8 +1,8 @@
-"""Clusters of three that are measured: CoreCache's nodes with their ZooKeeper, and etcd's members.
+"""Clusters of three that are measured: CoreCache's nodes with their ZooKeeper, etcd's members, Redis with two replicas.
 
-Both sync to the disk before they acknowledge, both are asked over HTTP, both hold three copies of everything; all else
-is each one's default. `ports` are where their members take requests. ZooKeeper is started as `scripts/cluster.sh` does
-it (one server; no data passes through it), etcd is Debian's package etcd-server.
+All sync to the disk before they acknowledge, and hold three copies of everything; all else is each one's default.
+`ports` are where their members take requests. ZooKeeper is started as `scripts/cluster.sh` does it (one server; no data
+passes through it), etcd and Redis are Debian's packages etcd-server and redis-server.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import processes
 import zookeeper
+from benchmarks import servers
 from benchmarks.servers import Server, ServerError, answers, free_ports, serve
 
 MEMBERS = 3
@@ -26,9 +27,9 @@ WHOLE_SECONDS_MAX = 120.0
 class Group:
     """The members of a cluster: servers that run."""
 
-    def __init__(self, name: str, servers: list[Server]) -> None:
+    def __init__(self, name: str, members: list[Server]) -> None:
         self.name = name
-        self.servers = servers
+        self.servers = members
 
     @property
     def ports(self) -> list[int]:
@@ -61,14 +62,16 @@ def corecache(directory: Path, partitions: int, memory_bytes: int, name: str = "
 def node(directory: Path, number: int, address: str, partitions: int, memory_bytes: int) -> Server:
     """Returns a node of a cluster with durability "fsync"; all else that is not given is the default."""
     config = directory / f"node{number}.toml"
-    port, peer_port = free_ports(2)
+    port, peer_port, *resp_ports = free_ports(4)
     config.write_text(
         f'[node]\nid = "n{number}"\n\n[coordination]\nzookeeper = "{address}"\n\n[link]\nport = {peer_port}\n\n'
+        f"[resp]\nport = {resp_ports[0]}\ncluster_port = {resp_ports[1]}\n\n"
         f'[cluster]\npartitions = {partitions}\n\n[replication]\ndurability = "fsync"\n\n'
         f"[storage]\nmemory_bytes = {memory_bytes}\n"
     )
     command = serve(config, directory / f"node{number}", port)
-    return Server(f"node n{number}", command, directory / f"node{number}.log", port, answers("/readyz", 200))
+    log = directory / f"node{number}.log"
+    return Server(f"node n{number}", command, log, port, answers("/readyz", 200), tuple(resp_ports))
 
 
 @contextmanager
@@ -92,6 +95,17 @@ def etcd(directory: Path) -> Iterator[Group]:
         command += ["--initial-cluster", cluster, "--initial-cluster-state", "new"]
         members.append(Server("etcd", command, directory / f"{name}.log", port, answers("/health", 200)))
     with _running(Group("etcd", members)) as group:
+        yield group
+
+
+@contextmanager
+def redis(directory: Path) -> Iterator[Group]:
+    """Runs a Redis and its two replicas; the first is the primary. They may not have met yet. Raises: ServerError."""
+    ports = free_ports(MEMBERS)
+    primary, *replicas = ports
+    members = [servers.redis(directory / "primary", primary)]
+    members += [servers.redis(directory / f"replica{port}", port, primary) for port in replicas]
+    with _running(Group("redis", members)) as group:
         yield group
 
 

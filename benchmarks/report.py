@@ -138,6 +138,36 @@ class ClusterSpeed(msgspec.Struct, frozen=True):
     by_partitions: list[ByPartitions]
 
 
+class Driven(msgspec.Struct, frozen=True):
+    """What one side did under load.
+
+    `cpu_us` is processor time a request, of all its servers; `load_busy` is the share of the time that the load
+    generator itself computed: near 1, it is what was measured.
+    """
+
+    run: Run
+    cpu_us: float
+    load_busy: float
+
+
+class AgainstRedis(msgspec.Struct, frozen=True):
+    """One kind of request on CoreCache and on Redis, in turns."""
+
+    what: str
+    corecache: Driven
+    redis: Driven
+    ratio: float
+
+
+class RespSpeed(msgspec.Struct, frozen=True):
+    """Redis's protocol beside Redis itself: one node, three nodes, and the latter's load generator at its fastest."""
+
+    redis_version: str
+    one_node: list[AgainstRedis]
+    three_nodes: list[AgainstRedis]
+    generator: dict[str, Driven]
+
+
 class CatchUp(msgspec.Struct, frozen=True):
     """A node that lost its disk is filled: what of, how long it took, and what clients felt before and meanwhile."""
 
@@ -176,4 +206,5 @@ class Report(msgspec.Struct, frozen=True):
     cluster: ClusterSpeed | None
     catch_up: CatchUp | None
     failovers: Failovers | None
+    resp: RespSpeed | None
     bounds: list[Bound]

@@ -1,13 +1,14 @@
 """Starts, watches and stops servers that are measured, among them the node by itself and the ceiling.
 
 Each is a process of its own on a free port of 127.0.0.1, with its files below a directory that the caller gives. What
-it says goes to a log beside them, whose end is shown when it does not start. The node is the one of this checkout.
-Clusters are made of the same `Server`s (`clusters.py`).
+it says goes to a log beside them, whose end is shown when it does not start. The node is the one of this checkout, and
+Redis is Debian's package redis-server. Clusters are made of the same `Server`s (`clusters.py`).
 """
 
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,10 +32,23 @@ class ServerError(Exception):
 class Server:
     """A server process, from `start` to `stop`. As a context manager it is running inside."""
 
-    def __init__(self, name: str, command: list[str], log: Path, port: int, ready: Callable[[int], bool]) -> None:
-        """Takes what is asked, with the port, until it is true: then the server is ready."""
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        log: Path,
+        port: int,
+        ready: Callable[[int], bool],
+        resp_ports: tuple[int, ...] = (),
+    ) -> None:
+        """Takes what is asked, with the port, until it is true: then the server is ready.
+
+        `resp_ports` are those of a node for Redis's protocol: for plain clients, and in a cluster for those that know
+        the map.
+        """
         self.name = name
         self.port = port
+        self.resp_ports = resp_ports
         self._command = command
         self._log = log
         self._ready = ready
@@ -123,6 +137,16 @@ def answers(path: str, status: int) -> Callable[[int], bool]:
     return asked
 
 
+def pongs(port: int) -> bool:
+    """Says whether a server of Redis's protocol takes commands."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
 def serve(config: Path, data_dir: Path, port: int) -> list[str]:
     """Returns what the `corecache serve` command does, from this checkout and as one process: no launcher between."""
     command = [sys.executable, "-c", "import sys; from corecache.cli import main; sys.exit(main())", "serve"]
@@ -133,10 +157,13 @@ def node(directory: Path, memory_bytes: int) -> Server:
     """Returns a node with durability "fsync" and this memory budget; all else is the default."""
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "corecache.toml"
-    config.write_text(f'[replication]\ndurability = "fsync"\n\n[storage]\nmemory_bytes = {memory_bytes}\n')
-    (port,) = free_ports(1)
+    port, resp_port = free_ports(2)
+    config.write_text(
+        f'[resp]\nport = {resp_port}\n\n[replication]\ndurability = "fsync"\n\n'
+        f"[storage]\nmemory_bytes = {memory_bytes}\n"
+    )
     command = serve(config, directory / "node", port)
-    return Server("node", command, directory / "node.log", port, answers("/readyz", 200))
+    return Server("node", command, directory / "node.log", port, answers("/readyz", 200), (resp_port,))
 
 
 def ceiling(directory: Path) -> Server:
@@ -146,6 +173,26 @@ def ceiling(directory: Path) -> Server:
     command = [sys.executable, "-m", "benchmarks.ceiling", "--port", str(port)]
     command += ["--directory", str(directory / "ceiling")]
     return Server("ceiling", command, directory / "ceiling.log", port, answers("/v1/kv/absent", 404))
+
+
+def redis(directory: Path, port: int, primary: int | None = None) -> Server:
+    """Returns a Redis that syncs its AOF before it answers, alone or a replica of another. Raises: ServerError."""
+    if shutil.which("redis-server") is None:
+        raise ServerError(
+            "Redis is not installed: run scripts/bench.sh as root, or install Debian's package redis-server"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    command = ["redis-server", "--port", str(port), "--dir", str(directory), "--save", ""]
+    command += ["--appendonly", "yes", "--appendfsync", "always"]
+    if primary is not None:
+        command += ["--replicaof", "127.0.0.1", str(primary)]
+    return Server("Redis", command, directory / "redis.log", port, pongs, (port,))
+
+
+def redis_version() -> str:
+    """Returns the version of the installed Redis."""
+    printed = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=False).stdout
+    return printed.partition("v=")[2].partition(" ")[0] or "unknown"
 
 
 def cpu_seconds(pid: int) -> float:

@@ -7,7 +7,7 @@ Numbers are rounded to what two runs on one machine agree in.
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import failover_tables
+from benchmarks import failover_tables, resp_tables
 from benchmarks.report import CatchUp, ClusterSpeed, Flushes, Memory, Report, Speed
 from benchmarks.wrk import Run
 
@@ -31,7 +31,7 @@ COLUMNS = (
 
 def markdown(report: Report) -> str:
     """Returns all of a report: the README's rows, the parts' own tables, the bounds, the machine."""
-    measured = (report.speed, report.flushes, report.memory, report.cluster)
+    measured = (report.speed, report.flushes, report.memory, report.cluster, report.resp)
     parts = [rows(report)] if any(each is not None for each in measured) else []
     if report.speed is not None:
         parts.append(_speed(report.speed))
@@ -47,6 +47,12 @@ def markdown(report: Report) -> str:
         parts += [
             _table(*failover_tables.spread(report.failovers)),
             _table(*failover_tables.each_kill(report.failovers)),
+        ]
+    if report.resp is not None:
+        parts += [
+            _table(*resp_tables.one_node(report.resp)),
+            _table(*resp_tables.three_nodes(report.resp)),
+            _table(*resp_tables.generator(report.resp)),
         ]
     bounds = [(each.what, f"{each.value:.2f}", each.asked, "met" if each.met else "not met") for each in report.bounds]
     if bounds:
@@ -68,10 +74,17 @@ def rows(report: Report) -> str:
     if report.memory is not None:
         many = f"{load}, {report.memory.records:,} keys, {budget}"
         measured_alone.append((many, "GET, at random over all", report.memory.reads))
+    in_redis_protocol = f"Redis's protocol, fsync, {settings.value_bytes}-byte values, 10,000 keys, {budget}"
+    if report.resp is not None:
+        with_load = f"{in_redis_protocol}, {settings.connections} connections"
+        measured_alone += [(with_load, each.what, each.corecache.run) for each in report.resp.one_node]
     measured = [("1", *each) for each in measured_alone]
     if report.cluster is not None:
         three = f"fsync, {load}, 10,000 keys, 8 partitions, {budget}"
         measured += [("3", three, each.what, each.corecache) for each in report.cluster.compared]
+    if report.resp is not None:
+        three = f"{in_redis_protocol}, 8 partitions"
+        measured += [("3", three, each.what, each.corecache.run) for each in report.resp.three_nodes]
     return _table(
         COLUMNS,
         [
@@ -92,13 +105,19 @@ def rows(report: Report) -> str:
     )
 
 
-def write_between_marks(page: Path, text: str) -> None:
-    """Replaces what stands between a page's two marks. Raises: ValueError if the marks are not there."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no lines {BEGIN!r} and {END!r}: put them where the results belong")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+def write_between_marks(page: Path, text: str, part: str | None = None) -> None:
+    """Replaces what stands between a page's two marks; those of a part by itself, if it has any on the page.
+
+    Raises: ValueError if the marks are not there.
+    """
+    whole = page.read_text()
+    of_part = tuple(mark.replace("results:", f"results of {part}:") for mark in (BEGIN, END))
+    begin, end = of_part if of_part[0] in whole else (BEGIN, END)
+    before, begun, rest = whole.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not begun or not ended:
+        raise ValueError(f"{page} has no lines {begin!r} and {end!r}: put them where the results belong")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def _speed(speed: Speed) -> str:

@@ -37,7 +37,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """What wrk measured. Every request counted here was answered with success."""
+    """What wrk, or another load generator, measured. Every request counted here was answered with success."""
 
     requests: int
     seconds: float
@@ -64,7 +64,7 @@ class _Printed(msgspec.Struct):
 
 
 class LoadError(Exception):
-    """wrk could not be run, or what it measured was not success."""
+    """A load generator could not be run, or what it measured was not success."""
 
 
 def drive(ports: int | Sequence[int], load: Load, seconds: int) -> Run:

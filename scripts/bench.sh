@@ -1,31 +1,43 @@
 #!/bin/sh
-# Measures CoreCache: speed beside the stack's ceiling and beside etcd, latency during flushes and while a node is
-# filled, memory, and what a killed node costs. See docs/benchmarks.md.
+# Measures CoreCache: speed beside the stack's ceiling, beside etcd and beside Redis, latency during flushes and while a
+# node is filled, memory, and what a killed node costs. See docs/benchmarks.md.
 #
-#   scripts/bench.sh [--seconds N] [--connections N] [--value-bytes N] [--records N] [--pairs N]
-#                    [--only speed|flush|memory|cluster|catch-up|failover] [--catch-up-bytes N] [--kills N]
-#                    [--json FILE] [--write-docs]
+#   scripts/bench.sh [speed|flush|memory|cluster|catch-up|failover|resp]
+#                    [--seconds N] [--connections N] [--value-bytes N] [--records N] [--pairs N]
+#                    [--catch-up-bytes N] [--kills N] [--json FILE] [--write-docs]
 #
-# Uses $PYTHON, else .venv (made by scripts/start_server.sh), else python3. Installs wrk and etcd-server by apt-get when
-# they are missing and the user is root.
+# Without the name of a part it measures all; --only NAME is the same as the name. Uses $PYTHON, else .venv (made by
+# scripts/start_server.sh), else python3. Installs wrk, etcd-server, redis-server and redis-tools by apt-get when they
+# are missing and the user is root.
 set -eu
 cd "$(dirname "$0")/.."
 
+part=
+for word in "$@"; do
+    case $word in
+    --only=*) part=${word#--only=} ;;
+    speed | flush | memory | cluster | catch-up | failover | resp) part=$word ;;
+    esac
+done
+
 missing=
 command -v wrk >/dev/null || missing=wrk
-case " $* " in
-*" --only cluster "* | *" --only=cluster "*) compared=yes ;;
-*" --only"*) compared= ;;
-*) compared=yes ;;
+case $part in
+"" | cluster) command -v etcd >/dev/null || missing="$missing etcd-server" ;;
 esac
-[ -z "$compared" ] || command -v etcd >/dev/null || missing="$missing etcd-server"
+case $part in
+"" | resp)
+    command -v redis-server >/dev/null || missing="$missing redis-server"
+    command -v redis-benchmark >/dev/null || missing="$missing redis-tools"
+    ;;
+esac
 if [ -n "$missing" ]; then
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
         echo "bench.sh: missing: $missing: install it (on Debian and Ubuntu: sudo apt-get install $missing) and try again" >&2
         exit 1
     fi
     echo "bench.sh: installing $missing" >&2
-    # shellcheck disable=SC2086 # two names are two packages
+    # shellcheck disable=SC2086 # several names are several packages
     { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing; } >&2
 fi
 

@@ -42,6 +42,7 @@ _ADDRESS = re.compile(
     r"""\bready\b.*\bhttp"?[=:] ?"?(?P<url>http://[^\s"]+)|"http": ?"(?P<json>http://[^\s"]+)".*\bready\b"""
 )
 _PEER = re.compile(r"""\bpeers?"?[=:] ?"?(?P<address>[^\s",}]+)""")
+_RESP = re.compile(r"""\bresp"?[=:] ?"?(?P<address>[^\s",}]+)""")
 _ASK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -57,6 +58,7 @@ class Node(Process):
     options: dict[str, str] = field(default_factory=dict)
     url: str = ""
     peer: str = ""
+    resp: str = ""
     zookeeper: str = ""
     cluster: str = ""
 
@@ -320,7 +322,7 @@ def _await_ready(node: Node) -> None:
         if not node.is_alive():
             raise Refusal(f"the node did not start: {_reason(Path(node.log))}", node.exit_code())
         if not node.url:
-            node.url, node.peer = _addresses(Path(node.log))
+            node.url, node.peer, node.resp = _addresses(Path(node.log))
         return bool(node.url) and is_ready(node.url)
 
     if not until(ready, READY_TIMEOUT_SECONDS):
@@ -338,7 +340,8 @@ def _stopped(node: Node) -> bool:
 
 def _announce(node: Node, verb: str) -> None:
     print(f"CoreCache {verb} at {node.url} (process {node.pid}).")
-    lines = [("data", node.data_dir), ("log", node.log), ("stop", command("scripts/stop_server.sh"))]
+    stop = command("scripts/stop_server.sh")
+    lines = [("redis", node.resp), ("data", node.data_dir), ("log", node.log), ("stop", stop)]
     words: Sequence[str] = ("put greeting 'Hello, world'", "get greeting", "delete greeting")
     if node.zookeeper:
         lines = [("cluster", f"{node.cluster}, by ZooKeeper at {node.zookeeper}"), ("peers", node.peer), *lines]
@@ -352,13 +355,14 @@ def _announce(node: Node, verb: str) -> None:
         print(f"  {command('.venv/bin/corecache ' + each)} --endpoint {node.url}")
 
 
-def _addresses(log: Path) -> tuple[str, str]:
-    """Returns the addresses, for clients and for peers, that a node's log says it is ready at, or nothing."""
+def _addresses(log: Path) -> tuple[str, str, str]:
+    """Returns the addresses, of HTTP, for peers and of Redis's protocol, that a log says the node is ready at."""
     for line in log.read_text(errors="replace").splitlines():
         if found := _ADDRESS.search(line):
-            peer = _PEER.search(line)
-            return found["url"] or found["json"], peer["address"] if peer else ""
-    return "", ""
+            peer, resp = _PEER.search(line), _RESP.search(line)
+            url = found["url"] or found["json"]
+            return url, peer["address"] if peer else "", resp["address"] if resp else ""
+    return "", "", ""
 
 
 def _reason(log: Path) -> str:

@@ -5,6 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # A program that some tests can't do without, and Debian's package that has it.
 needed=(gcc:gcc git:git setpriv:util-linux unshare:util-linux wrk:wrk)
+needed+=(redis-server:redis-server redis-cli:redis-tools redis-benchmark:redis-tools node:nodejs npm:npm)
 [[ -e /usr/include/stdlib.h ]] || needed+=(stdlib.h:libc6-dev)
 mkdir -p run
 missing=()
@@ -30,4 +31,13 @@ if ((${#missing[@]})); then
 fi
 
 scripts/install.sh --dev
+
+# The client of Redis's protocol for Node, which npm alone can fetch, in a directory that git does not see.
+node_redis=redis@6.3.1
+if [[ "$(cat run/node/installed 2>/dev/null)" != "$node_redis" ]]; then
+    mkdir -p run/node
+    npm install --prefix run/node --no-audit --no-fund --no-save --ignore-scripts "$node_redis" >run/npm.log 2>&1 ||
+        { tail -n 5 run/npm.log >&2 && echo "test: npm could not install $node_redis" >&2 && exit 1; }
+    echo "$node_redis" >run/node/installed
+fi
 exec .venv/bin/python -m pytest --import-mode=importlib --numprocesses "${PYTEST_WORKERS:-2}" --dist worksteal "$@"

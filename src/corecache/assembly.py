@@ -37,6 +37,7 @@ from corecache.ports import Coordinator
 from corecache.replication.machine import Machine
 from corecache.replication.recovered import NodeFacts
 from corecache.serving.http.server import HttpServer
+from corecache.serving.resp.server import RespServer
 from corecache.storage.directory import DataDirectory
 from corecache.storage.rocksdb import RocksStore
 
@@ -122,6 +123,12 @@ async def _node(config: Config, broken: asyncio.Future[str]) -> AsyncIterator[No
         host, port = await server.start(parts.node, config, clock, registry)
         stack.push_async_callback(server.stop, config.node.stop_timeout_ms)
         addresses["http"] = f"http://{config.node.advertise_host or host}:{port}"
+        resp_server = RespServer()
+        host, port, cluster_port = await resp_server.start(parts.node, config, clock, registry)
+        stack.push_async_callback(resp_server.stop, config.node.stop_timeout_ms)
+        addresses["resp"] = f"{config.node.advertise_host or host}:{port}"
+        if cluster_port:
+            addresses["resp_cluster"] = f"{config.node.advertise_host or host}:{cluster_port}"
         entry = msgspec.structs.replace(entry, addresses=addresses)
         parts.reporting.entry = entry
         parts.driver.start()

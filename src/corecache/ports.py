@@ -281,6 +281,19 @@ class Clock(Protocol):
         """Returns the date, by the wall clock."""
 
 
+class Reply(Protocol):
+    """Where a request's outcome goes, once."""
+
+    def done(self) -> bool:
+        """Says whether nobody waits any more: told already, or given up."""
+
+    def set_result(self, result: Sequence[Result], /) -> None:
+        """Tells the results."""
+
+    def set_exception(self, exception: CoreCacheError, /) -> None:
+        """Tells that there are none, and why."""
+
+
 class Page(msgspec.Struct, frozen=True):
     """One page of a listing. `resume` is the key to go on from, None on the last page."""
 
@@ -294,6 +307,12 @@ class Service(Protocol):
     Everything raises the errors of `errors.py`: NotDone, OutcomeUnknown (writes only), CallerFault, Broken.
     """
 
+    def peek(self, key: bytes) -> Record | Uncached | None:
+        """Returns what `get` would, if that is known at once; else UNCACHED.
+
+        All that is peeked at without a pause in between is of one moment.
+        """
+
     async def get(self, key: bytes, deadline: Milliseconds) -> Record | None:
         """Returns the newest committed record, None if there is none: a linearizable read (R7)."""
 
@@ -306,6 +325,15 @@ class Service(Protocol):
         Several are atomic: all or, when one's condition fails, none (its result says so, the others' are what they
         would have been). Raises: CallerFault `cross_partition` if the keys do not share a partition.
         """
+
+    def begin(self, operations: Sequence[Operation], deadline: Milliseconds, reply: "Reply") -> None:
+        """Begins what `write` does, once: nothing is tried again, and `reply` is told the outcome.
+
+        Of two on one key, begun one after the other, the later one comes later. Raises: as `write`.
+        """
+
+    def leads(self, key: bytes) -> bool:
+        """Says whether this node is the primary of a key's partition, as far as it knows."""
 
     async def write_many(
         self, requests: Sequence[Sequence[Operation]], deadline: Milliseconds

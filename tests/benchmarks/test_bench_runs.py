@@ -81,11 +81,16 @@ def test_several_runs_become_one() -> None:
 
 
 def test_results_replace_those_of_the_last_time(tmp_path: Path) -> None:
-    """Only what stands between a page's marks changes, and a page without them is refused."""
+    """Only what stands between a page's marks changes, or a part's own; a page without them is refused."""
     page = tmp_path / "page.md"
     page.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
     tables.write_between_marks(page, "new")
     assert page.read_text() == f"before\n{tables.BEGIN}\n\nnew\n\n{tables.END}\nafter\n"
+    page.write_text(f"{tables.BEGIN}old{tables.END}<!-- results of resp: begin -->old<!-- results of resp: end -->")
+    tables.write_between_marks(page, "new", "resp")
+    assert page.read_text().startswith(f"{tables.BEGIN}old{tables.END}<!-- results of resp: begin -->\n\nnew\n\n<!--")
+    tables.write_between_marks(page, "newer", "speed")
+    assert page.read_text().startswith(f"{tables.BEGIN}\n\nnewer\n\n{tables.END}<!-- results of resp: begin -->\n\nnew")
     page.write_text("no marks")
     with pytest.raises(ValueError, match="has no lines"):
         tables.write_between_marks(page, "new")
@@ -95,6 +100,7 @@ def test_the_page_has_a_place_for_the_results() -> None:
     """`--write-docs` finds its marks in docs/benchmarks.md."""
     text = (servers.ROOT / "docs" / "benchmarks.md").read_text()
     assert text.index(tables.BEGIN) < text.index(tables.END)
+    assert text.index("<!-- results of resp: begin -->") < text.index("<!-- results of resp: end -->")
 
 
 @needs_wrk

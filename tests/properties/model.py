@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 EDGE_MS = 2
 """What the machine's clock may be set back while a test runs."""
+UNTOLD = 0
+"""The version of a record as a protocol tells it that has no versions: of some."""
 
 
 class Window(NamedTuple):
@@ -30,13 +32,17 @@ def date_ms() -> int:
 
 @dataclass
 class Known:
-    """An acknowledged record; `timestamp` is None until the node has told it."""
+    """An acknowledged record; `timestamp` is None until the node has told it, and `version` may be `UNTOLD`.
+
+    `after`: the latest version of its partition that was told before it.
+    """
 
     value: bytes
     version: int
     ttl_ms: int | None
     accepted: Window
     timestamp: int | None = None
+    after: int = 0
 
     def expiry(self) -> Window | None:
         """Returns the earliest and the latest date at which it may expire, None if it never does."""
@@ -52,6 +58,13 @@ class Known:
             self.timestamp = timestamp
         assert timestamp == self.timestamp, "a record's timestamp never changes"
         assert expires == (None if self.ttl_ms is None else timestamp + self.ttl_ms), (expires, self)
+
+    def see_expiry(self, expires: int | None) -> None:
+        """Takes what the node says of this record's end, by a protocol that does not tell of its beginning."""
+        assert (expires is None) == (self.ttl_ms is None), (expires, self)
+        if expires is not None:
+            assert self.ttl_ms is not None
+            self.see_dates(expires - self.ttl_ms, expires)
 
 
 @dataclass
@@ -79,7 +92,10 @@ class Model:
         """Takes that a key had a record of this version at some moment of the request."""
         assert key in self.records, f"{key!r} is absent, and the node shows version {version}"
         known = self.records[key]
-        assert version == known.version, (version, known)
+        if known.version == UNTOLD != version:
+            assert version > known.after, (version, known)
+            known.version = version
+        assert version in (UNTOLD, known.version), (version, known)
         expiry = known.expiry()
         assert expiry is None or asked.begin <= expiry.end, f"expired before it was asked for: {known}, {asked}"
         return known
@@ -117,6 +133,8 @@ class Model:
         self, partition: bytes, key: bytes, value: bytes, version: int, ttl_ms: int | None, asked: Window
     ) -> None:
         """Takes that a value was accepted and became this version."""
-        assert version > self.latest.get(partition, 0), f"version {version} of {key!r} is not new"
-        self.latest[partition] = version
-        self.records[key] = Known(value, version, ttl_ms, asked)
+        latest = self.latest.get(partition, 0)
+        if version != UNTOLD:
+            assert version > latest, f"version {version} of {key!r} is not new"
+            self.latest[partition] = version
+        self.records[key] = Known(value, version, ttl_ms, asked, after=latest)

@@ -6,7 +6,6 @@ failing run prints the shortest steps that lead there; `docs/testing.md` says ho
 
 import contextlib
 import itertools
-import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,8 +16,8 @@ from hypothesis import HealthCheck, note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from integration.node_harness import Answer, Node, key_target, wait_until
-from properties.model import Condition, Known, Model, Window, date_ms
+from integration.node_harness import Node, wait_until
+from properties.model import UNTOLD, Condition, Known, Model, Window, date_ms
 from properties.steps import (
     CONDITIONS,
     PLACES,
@@ -29,10 +28,8 @@ from properties.steps import (
     Kind,
     Place,
     Step,
-    headers_of,
-    octets_of,
-    tags_of,
 )
+from properties.voices import HttpVoice, Outcome, Seen, Voice
 
 _EXAMPLES = itertools.count(1)
 
@@ -44,23 +41,11 @@ class NodeAndDict(RuleBasedStateMachine):
         super().__init__()
         revive(node)
         self.node = node
+        self.voice: Voice = HttpVoice(node)
         self.prefix = b"example %d/" % next(_EXAMPLES)
         self.model = Model()
 
     # Asking
-
-    def ask(
-        self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[Answer, Window]:
-        """Asks the node; returns the answer, and between which dates it was made."""
-        begin = date_ms()
-        try:
-            answer = self.node.ask(method, target, body, headers)
-        except OSError as error:
-            raise AssertionError(f"no answer to {method} {target}:\n{self.node.log()}") from error
-        window = Window(begin, date_ms())
-        note(f"{method} {target} {dict(headers or {})} -> {answer.status} {dict(answer.headers)} {window}")
-        return answer, window
 
     def key(self, place: Place) -> bytes:
         """Returns a place's key in this example."""
@@ -68,7 +53,11 @@ class NodeAndDict(RuleBasedStateMachine):
 
     def condition(self, key: bytes, kind: Kind) -> Condition | None:
         """Returns the condition of a kind, "right" being what holds if the model knows the key."""
+        kind = self.voice.kinds.get(kind, kind)
         known = self.model.records.get(key)
+        if known is not None and known.version == UNTOLD and kind in ("right", "wrong", "several"):
+            self.see(key, *self.voice.read(key, "HEAD", None, stale=False))
+            known = self.model.records.get(key)
         right = 0 if known is None else known.version
         return {
             "none": None,
@@ -86,36 +75,29 @@ class NodeAndDict(RuleBasedStateMachine):
         """Writes, perhaps on a condition, perhaps for a time."""
         key = self.key(place)
         condition = self.condition(key, kind)
-        query = "" if ttl_ms is None else f"?ttl={ttl_ms / 1000:.3f}"
-        answer, asked = self.ask("PUT", key_target(key, query), value, headers_of(condition))
-        self.see_write(key, condition, answer, 204, asked)
-        if answer.status == 204:
-            self.model.see_written(place.partition, key, value, answer.version, ttl_ms, asked)
+        outcome = self.voice.put(key, value, ttl_ms, condition)
+        self.see_write(key, condition, outcome)
+        if outcome.how == "done":
+            self.model.see_written(place.partition, key, value, outcome.version, ttl_ms, outcome.asked)
 
     @rule(place=st.sampled_from(PLACES), kind=st.sampled_from(["none", "right", "wrong", "several", "any"]))
     def delete(self, place: Place, kind: Kind) -> None:
         """Deletes, perhaps on a condition."""
         key = self.key(place)
         condition = self.condition(key, kind)
-        answer, asked = self.ask("DELETE", key_target(key), headers=headers_of(condition))
-        if condition is None and answer.status == 404:
-            assert answer.json["code"] == "key_not_found"
-            self.model.see_absent(key, asked)
+        outcome = self.voice.delete(key, condition)
+        if outcome.how == "absent":
+            self.model.see_absent(key, outcome.asked)
             return
-        self.see_write(key, condition, answer, 204, asked)
-        if answer.status == 204:
+        self.see_write(key, condition, outcome)
+        if outcome.how == "done":
             assert key in self.model.records, f"{key!r} is absent, and was deleted"
-            self.model.see_present(key, self.model.records[key].version, asked)
+            self.model.see_present(key, self.model.records[key].version, outcome.asked)
             del self.model.records[key]
 
-    def see_write(self, key: bytes, condition: Condition | None, answer: Answer, success: int, asked: Window) -> None:
+    def see_write(self, key: bytes, condition: Condition | None, outcome: Outcome) -> None:
         """Takes whether a write's condition held."""
-        assert answer.status in (success, 412), (answer, self.node.log())
-        present = None
-        if answer.status == 412:
-            assert (answer.json["code"], answer.json["outcome"]) == ("condition_failed", "not_done")
-            present = answer.version if "etag" in answer.headers else None
-        self.model.see_condition(key, condition, answer.status == success, present, asked)
+        self.model.see_condition(key, condition, outcome.how == "done", outcome.present, outcome.asked)
 
     @rule(
         place=st.sampled_from(PLACES),
@@ -127,22 +109,20 @@ class NodeAndDict(RuleBasedStateMachine):
         """Reads, perhaps unless the version is known."""
         key = self.key(place)
         condition = self.condition(key, unless)
-        headers = {} if condition is None else {"If-None-Match": tags_of(condition)}
-        answer, asked = self.ask(method, key_target(key, "?consistency=stale" if stale else ""), headers=headers)
-        assert ("x-corecache-sequence" in answer.headers) == stale or answer.status == 304, answer
-        if answer.status == 404:
+        self.see(key, *self.voice.read(key, method, condition, stale))
+
+    def see(self, key: bytes, seen: Seen | None, asked: Window) -> None:
+        """Takes a record as it is shown, or that a key has none."""
+        if seen is None:
             self.model.see_absent(key, asked)
             return
-        known = self.model.see_present(key, answer.version, asked)
-        if condition is not None and condition.holds(known.version):
-            assert answer.status == 304, answer
-            return
-        assert answer.status == 200, (answer, self.node.log())
-        expires = answer.headers.get("x-corecache-expires")
-        known.see_dates(int(answer.headers["x-corecache-timestamp"]), None if expires is None else int(expires))
-        assert answer.headers["content-type"] == "application/octet-stream"
-        assert answer.headers["content-length"] == str(len(known.value))
-        assert answer.body == (known.value if method == "GET" else b"")
+        known = self.model.see_present(key, seen.version, asked)
+        if seen.timestamp is not None:
+            known.see_dates(seen.timestamp, seen.expires)
+        elif seen.expires != UNTOLD:
+            known.see_expiry(seen.expires)
+        assert seen.value in (None, known.value), (seen, known)
+        assert seen.length in (None, len(known.value)), (seen, known)
 
     # Many keys
 
@@ -156,37 +136,17 @@ class NodeAndDict(RuleBasedStateMachine):
         """Lists the example's keys, or those of a range, page by page."""
         first = None if start is None else self.key(start)
         beyond = None if end is None else self.key(end)
-        query = f"/v1/kv?prefix={quote(self.prefix, safe='')}&limit={limit}&keys_only={str(keys_only).lower()}"
-        query += "" if first is None else f"&start={quote(first, safe='')}"
-        query += "" if beyond is None else f"&end={quote(beyond, safe='')}"
         listed: list[bytes] = []
         begin = date_ms()
-        cursor = ""
-        while True:
-            answer, asked = self.ask("GET", query + cursor)
-            assert answer.status == 200, (answer, self.node.log())
-            assert len(answer.json["items"]) <= limit
-            for item in answer.json["items"]:
-                listed.append(octets_of(item, "key"))
-                self.see_item(item, keys_only, asked)
-            if answer.json["cursor"] is None:
-                break
-            cursor = f"&cursor={answer.json['cursor']}"
-        assert listed == sorted(set(listed)), "keys come in byte order, each once"
+        for page, asked in self.voice.pages(self.prefix, limit, keys_only, first, beyond):
+            for seen in page:
+                listed.append(seen.key)
+                self.see(seen.key, seen, asked)
+        assert not self.voice.ordered or listed == sorted(set(listed)), "keys come in byte order, each once"
         assert all((first is None or key >= first) and (beyond is None or key < beyond) for key in listed)
         for key in sorted(self.model.records):
             if key not in listed and (first is None or key >= first) and (beyond is None or key < beyond):
                 self.model.see_absent(key, Window(begin, date_ms()))
-
-    def see_item(self, item: Mapping[str, Any], keys_only: bool, asked: Window) -> None:
-        """Takes a record as a listing shows it."""
-        known = self.model.see_present(octets_of(item, "key"), item["version"], asked)
-        known.see_dates(item["timestamp"], item.get("expires"))
-        if keys_only:
-            assert "value" not in item
-            assert "value_base64" not in item
-        else:
-            assert octets_of(item, "value") == known.value
 
     @rule(steps=st.lists(STEPS, max_size=6), atomic=st.booleans())
     def batch(self, steps: list[Step], atomic: bool) -> None:
@@ -197,19 +157,16 @@ class NodeAndDict(RuleBasedStateMachine):
             # What expires in the middle of a batch makes its outcome a matter of luck.
             self.await_expiry_of(self.key(step.place))
         asked_for = [self.in_batch(step) for step in steps]
-        body = json.dumps({"atomic": atomic, "operations": [operation for operation, _ in asked_for]}).encode()
-        answer, asked = self.ask("POST", "/v1/batch", body, {"Content-Type": "application/json"})
-        assert answer.status == 200, (answer, self.node.log())
-        results = answer.json["results"]
+        results, asked = self.voice.batch([operation for operation, _ in asked_for], atomic)
         note(f"batch {asked_for} -> {results}")
         assert len(results) == len(steps)
-        if atomic and any(result["status"] == 412 for result in results):
+        if self.voice.undoes and atomic and any(result["status"] == 412 for result in results):
             self.see_undone(steps, [condition for _, condition in asked_for], results)
             return
         before = dict(self.model.latest)
         written: dict[bytes, list[int]] = {}
         for step, (_, condition), result in zip(steps, asked_for, results, strict=True):
-            if step.op == "put" and result["status"] == 204:
+            if step.op == "put" and result["status"] == 204 and result["version"] != UNTOLD:
                 # Operations on different keys of a batch have no order: only those on one key have.
                 written.setdefault(step.place.partition, []).append(result["version"])
                 known = self.model.records.get(self.key(step.place))
@@ -230,6 +187,8 @@ class NodeAndDict(RuleBasedStateMachine):
             operation["if_absent"] = True
         elif condition is not None and condition.versions is not None:
             operation["if_version"] = condition.versions[0]
+        elif condition is not None:
+            operation["if_present"] = True
         if step.op == "put":
             operation["value_base64"] = b64encode(step.value).decode()
             if step.ttl_ms is not None:
@@ -244,9 +203,8 @@ class NodeAndDict(RuleBasedStateMachine):
             if result["status"] == 404:
                 self.model.see_absent(key, asked)
             else:
-                known = self.model.see_present(key, result["version"], asked)
-                known.see_dates(result["timestamp"], result.get("expires"))
-                assert octets_of(result, "value") == known.value
+                dates = result.get("timestamp"), result.get("expires")
+                self.see(key, Seen(key, result["version"], result["octets"], *dates), asked)
             return
         if condition is None and step.op == "delete" and result["status"] == 404:
             self.model.see_absent(key, asked)
@@ -294,12 +252,9 @@ class NodeAndDict(RuleBasedStateMachine):
             return
 
         def absent() -> bool:
-            answer, asked = self.ask("HEAD", key_target(key))
-            if answer.status == 404:
-                self.model.see_absent(key, asked)
-                return True
-            assert self.model.see_present(key, answer.version, asked) is known
-            return False
+            seen, asked = self.voice.read(key, "HEAD", None, stale=False)
+            self.see(key, seen, asked)
+            return seen is None
 
         wait_until(absent, f"the expiry of {key!r}: {known}", seconds=10)
 

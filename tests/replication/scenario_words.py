@@ -70,6 +70,8 @@ def operation_words(operation: Operation) -> str:
             return f"expire {key}"
         case Read():
             return f"read {key}"
+        case _:
+            return f"{type(operation).__name__.lower()} {key}"
 
 
 def result_words(result: Result) -> str:
@@ -85,6 +87,8 @@ def result_words(result: Result) -> str:
             return f"condition failed, present is {present}"
         case Found(record):
             return f"found {record.value.decode()}"
+        case _:
+            return repr(result)
 
 
 def error_words(error: CoreCacheError) -> str:

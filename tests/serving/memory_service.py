@@ -28,9 +28,12 @@ from corecache.identity import Sequence as LogSequence
 from corecache.operations import (
     NEVER,
     Absent,
+    AssignNew,
+    Condition,
     ConditionFailed,
     Delete,
     Deleted,
+    Duplicate,
     Expire,
     Found,
     IfAbsent,
@@ -38,13 +41,17 @@ from corecache.operations import (
     Put,
     Read,
     Record,
+    Rejected,
     Result,
+    Updated,
     Written,
+    keys_of,
 )
 from corecache.placement.partition_map import Orders
 from corecache.placement.slots import slot_of
 from corecache.placement.view import View
-from corecache.ports import Item, Page
+from corecache.ports import UNCACHED, Item, Page, Reply, Uncached
+from corecache.replication.updating import Change, updated
 from corecache.reports import (
     ClusterReport,
     DigestReport,
@@ -75,7 +82,8 @@ class MemoryService:
     """A node in a dict.
 
     `arranged` is raised by every call while it is set; `gate`, when set, holds calls back until it opens. `begun`
-    counts the calls, so that a test can wait until one has come as far as this.
+    counts the calls, so that a test can wait until one has come as far as this. `elsewhere` are keys that another node
+    leads: nothing is known of them without waiting.
     """
 
     def __init__(self) -> None:
@@ -86,8 +94,11 @@ class MemoryService:
         self.not_ready: str | None = None
         self.ordered = Orders()
         self.page_bytes_max = 8 * 1024 * 1024
+        self.elsewhere: set[bytes] = set()
         self._clock = SystemClock()
         self._version = 0
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def _pass(self) -> None:
         self.begun += 1
@@ -118,9 +129,9 @@ class MemoryService:
         """Executes operations, all or none."""
         if self.gate is not None or self.arranged is not None:
             await self._pass()
-        if len(operations) > 1 and len({slot_of(operation.key) for operation in operations}) > 1:
+        if len({slot_of(key) for operation in operations for key in keys_of(operation)}) > 1:
             raise CallerFault("cross_partition", "The keys do not share a partition; give them one hash tag.")
-        before = dict.fromkeys(operation.key for operation in operations)
+        before = dict.fromkeys(key for operation in operations for key in keys_of(operation))
         saved = {key: self.records.get(key) for key in before} if len(operations) > 1 else {}
         results = [self._execute(operation) for operation in operations]
         if len(operations) > 1 and any(isinstance(result, ConditionFailed) for result in results):
@@ -129,6 +140,31 @@ class MemoryService:
                 if record is not None:
                     self.records[key] = record
         return results
+
+    def leads(self, key: bytes) -> bool:
+        """Says whether the key is not elsewhere."""
+        return key not in self.elsewhere
+
+    def peek(self, key: bytes) -> Record | Uncached | None:
+        """Returns the record, unless calls are to be held back."""
+        if self.gate is not None or self.arranged is not None or key in self.elsewhere:
+            return UNCACHED
+        return self._find(key)
+
+    def begin(self, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply) -> None:
+        """Executes operations in a while, in the order of the calls."""
+        task = asyncio.get_running_loop().create_task(self._execute_in_turn(operations, deadline, reply))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _execute_in_turn(self, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply) -> None:
+        async with self._turn:
+            try:
+                results = await self.write(operations, deadline)
+            except CoreCacheError as error:
+                reply.set_exception(error)
+            else:
+                reply.set_result(results)
 
     async def write_many(
         self, requests: Sequence[Sequence[Operation]], deadline: Milliseconds
@@ -149,17 +185,45 @@ class MemoryService:
             return Absent() if present is None else Found(present)
         if isinstance(operation, Expire):
             return Deleted() if self.records.pop(key, None) else Absent()
-        condition = operation.condition
-        if condition is not None:
-            if isinstance(condition, IfAbsent):
-                holds = present is None
-            else:
-                holds = present is not None and (condition.versions is None or present.version in condition.versions)
-            if not holds:
-                return ConditionFailed(None if present is None else present.version)
+        if isinstance(operation, Duplicate):
+            return self._duplicate(operation, present)
+        if isinstance(operation, AssignNew):
+            return self._assign_new(operation)
+        if not isinstance(operation, Put | Delete):
+            change, result = updated(operation, present, self._clock.today())
+            if change is not None:
+                self._change(key, change)
+            return result
+        if not _holds(operation.condition, present):
+            return ConditionFailed(None if present is None else present.version)
         if isinstance(operation, Delete):
             return Deleted() if self.records.pop(key, None) else Absent()
         return self._store(operation)
+
+    def _assign_new(self, assign: AssignNew) -> Result:
+        if any(self._find(key) is not None for key, _ in assign.pairs):
+            return Updated(False)
+        for key, value in assign.pairs:
+            self._change(key, Change(value, self._clock.today(), NEVER))
+        return Updated(True)
+
+    def _duplicate(self, duplicate: Duplicate, present: Record | None) -> Result:
+        if present is None:
+            return Rejected("absent")
+        if not duplicate.replaces and self._find(duplicate.to) is not None:
+            return Updated(False)
+        if duplicate.to != duplicate.key:
+            self._change(duplicate.to, Change(present.value, present.timestamp, present.expires))
+            if duplicate.moves:
+                del self.records[duplicate.key]
+        return Updated(True)
+
+    def _change(self, key: bytes, change: Change) -> None:
+        if change.value is None:
+            self.records.pop(key, None)
+            return
+        self._version += 1
+        self.records[key] = Record(change.value, Version(self._version), change.timestamp, change.expires)
 
     def _store(self, put: Put) -> Written:
         self._version += 1
@@ -278,3 +342,11 @@ class MemoryService:
     def unready(self) -> str | None:
         """Returns what the test has set."""
         return self.not_ready
+
+
+def _holds(condition: Condition | None, present: Record | None) -> bool:
+    if condition is None:
+        return True
+    if isinstance(condition, IfAbsent):
+        return present is None
+    return present is not None and (condition.versions is None or present.version in condition.versions)

@@ -45,6 +45,12 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    resp_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="The port for Redis's protocol; else the first free one from 6379.", show_default=False
+        ),
+    ] = None,
     peer_port: Annotated[
         int | None,
         typer.Option(
@@ -73,6 +79,7 @@ def serve(
         "node": {"data_dir": data_dir, "id": node_id, "advertise_host": advertise_host, "zone": zone},
         "cluster": {"name": cluster},
         "coordination": {"zookeeper": zookeeper},
+        "resp": {"port": resp_port, "host": host},
         "link": {"port": peer_port},
     }
     overrides = {

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from corecache.config.cluster import Cluster, Coordination, Link, Replication
-from corecache.config.serving import Http, Limits, Log, Node
+from corecache.config.serving import Http, Limits, Log, Node, Resp
 from corecache.config.storage import Storage
 from corecache.config.units import GIB, KIB, MIB
 from corecache.declaration import Declaration, declarations, shown
@@ -41,6 +41,7 @@ __all__ = [
     "Log",
     "Node",
     "Replication",
+    "Resp",
     "Storage",
     "check",
     "parse",
@@ -57,6 +58,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cluster: Cluster = Cluster()
     coordination: Coordination = Coordination()
     http: Http = Http()
+    resp: Resp = Resp()
     link: Link = Link()
     limits: Limits = Limits()
     replication: Replication = Replication()
@@ -76,12 +78,14 @@ _SECTIONS: Final = tuple(dict.fromkeys(declaration.section for declaration in DE
 
 _RELATIONS: Final = (
     ("http.port_range_first", "<=", "http.port_range_last"),
+    ("resp.port_range_first", "<=", "resp.port_range_last"),
     ("link.port_range_first", "<=", "link.port_range_last"),
     ("replication.beat_ms", "<", "replication.lease_ms"),
     ("replication.lease_margin_ms", "<", "replication.lease_ms"),
     ("replication.lease_ms", "<", "replication.grace_ms"),
     ("http.request_timeout_ms", "<=", "http.request_timeout_max_ms"),
     ("limits.value_bytes_max", "<=", "http.buffered_bytes_max"),
+    ("limits.value_bytes_max", "<=", "resp.request_bytes_max"),
     ("limits.batch_bytes_max", "<=", "http.buffered_bytes_max"),
     ("limits.page_bytes_max", "<=", "http.buffered_bytes_max"),
     ("limits.value_bytes_max", "<=", "replication.uncommitted_bytes_max"),

@@ -108,6 +108,65 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 60_000
 
 
+class Resp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Redis's protocol, and what one of its clients may cost the others."""
+
+    host: Annotated[
+        str,
+        Meta(
+            pattern=PLAIN,
+            title="UTF-8 text that is not empty, without control characters",
+            description="The address to listen on. There is no password yet: keep it on a network you trust.",
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="0: the first free one of the range below.")] = 0
+    cluster_port: Annotated[
+        Port,
+        Meta(
+            description="In a cluster, the port that the map names: who comes here is sent to the primary (MOVED) "
+            "rather than forwarded for. 0: the next free one of the range."
+        ),
+    ] = 0
+    port_range_first: Annotated[int, Meta(ge=1, le=65_535, description="The range that 0 searches …")] = 6379
+    port_range_last: Annotated[int, Meta(ge=1, le=65_535, description="… and its last port.")] = 6478
+    connections_max: Annotated[
+        int, Meta(ge=1, le=100_000, description="One connection more is told so and closed (Redis: maxclients).")
+    ] = 10_000
+    idle_timeout_ms: Annotated[
+        int,
+        Meta(ge=0, le=86_400_000, description="A client that says nothing for so long is disconnected. 0: never."),
+    ] = 0
+    send_timeout_ms: Annotated[
+        int, Meta(ge=100, le=600_000, description="The longest time a client may read nothing of its answers.")
+    ] = 30_000
+    request_timeout_ms: Annotated[
+        int, Meta(ge=1, le=600_000, description="A command's deadline: it is then not done, or its outcome unknown.")
+    ] = 5000
+    pipeline_requests_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Commands of one client under way; the next are read later.")
+    ] = 1024
+    pipeline_bytes_max: Annotated[
+        int,
+        Meta(ge=64 * KIB, le=64 * GIB, description="Answers of one client that wait to be sent; then it waits."),
+    ] = 16 * MIB
+    request_bytes_max: Annotated[
+        int, Meta(ge=MIB, le=64 * GIB, description="All arguments of one command together; beyond it: disconnected.")
+    ] = 64 * MIB
+    slowlog_us: Annotated[
+        int, Meta(ge=0, le=3_600_000_000, description="A command that takes longer is noted (SLOWLOG).")
+    ] = 10_000
+    slowlog_entries_max: Annotated[int, Meta(ge=0, le=100_000, description="So many are kept.")] = 128
+    latency_ms: Annotated[
+        int, Meta(ge=0, le=3_600_000, description="What takes so long is noted for LATENCY. 0: nothing.")
+    ] = 100
+    cursors_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Iterations (SCAN) that this node remembers; the oldest goes.")
+    ] = 10_000
+    debug_commands: Annotated[
+        Literal["no", "yes"], Meta(description="Whether DEBUG is there, for tests: it can stop a client.")
+    ] = "no"
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one request may hold."""
 

@@ -17,11 +17,29 @@ from corecache.identity import Epoch, Milliseconds, PartitionId
 from corecache.identity import Sequence as LogSequence
 from corecache.node.cold_reads import ColdReads
 from corecache.node.driver import Driver
-from corecache.node.requests import ClientRequest, ManyReplies, Reply, Slot, size_of
-from corecache.operations import NEVER, ConditionFailed, Expire, Operation, Put, Record, Result
+from corecache.node.requests import ClientRequest, ManyReplies, Slot, size_of
+from corecache.operations import (
+    NEVER,
+    Add,
+    AddFloat,
+    Assign,
+    AssignNew,
+    ConditionFailed,
+    Duplicate,
+    Expire,
+    Extend,
+    Operation,
+    Overwrite,
+    Put,
+    Record,
+    Result,
+)
 from corecache.placement.recovery import Copy
-from corecache.ports import UNCACHED, Clock, Item, Store, Uncached
+from corecache.ports import UNCACHED, Clock, Item, Reply, Store, Uncached
 from corecache.replication.replica import Replica
+
+_GROWING = frozenset((Put, Assign, AssignNew, Extend, Overwrite, Add, AddFloat, Duplicate))
+"""Operations that may need more room than there was."""
 
 
 class Local:
@@ -119,7 +137,7 @@ class Local:
         self, partition: PartitionId, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply
     ) -> None:
         """Queues a write, whose outcome goes to `reply`. Raises: CallerFault `disk_full`, NotDone."""
-        if not self._store.accepts_puts() and any(type(operation) is Put for operation in operations):
+        if not self._store.accepts_puts() and any(type(operation) in _GROWING for operation in operations):
             if self._driver.hands_over_for_room(partition):
                 raise NotDone("no_room", "Only the disk's reserve is left here, and another node takes over.", 50)
             raise CallerFault(

@@ -20,9 +20,9 @@ from corecache.node.ordering import Ordering
 from corecache.node.recovering import Recovering
 from corecache.node.reporting import Reporting
 from corecache.node.routing import Router
-from corecache.operations import NEVER, Operation, Record, Result
+from corecache.operations import NEVER, Operation, Record, Result, keys_of
 from corecache.placement.slots import partition_of
-from corecache.ports import Clock, Page, Store, Uncached
+from corecache.ports import Clock, Page, Reply, Store, Uncached
 from corecache.reports import ClusterReport, DigestReport, MoveReport, OrdersReport, RecoveryReport, StorageReport
 
 
@@ -59,7 +59,15 @@ class Node:
         self._driver = driver
         self._was_ready = False
 
+    def leads(self, key: bytes) -> bool:
+        """Says whether this node is the primary of a key's partition (see `Service`)."""
+        return self._local.leads(partition_of(key, self._count))
+
     # Reads.
+
+    def peek(self, key: bytes) -> Record | Uncached | None:
+        """Returns the newest committed record, if memory knows it here (see `Service`)."""
+        return self._peek(partition_of(key, self._count), key)
 
     async def get(self, key: bytes, deadline: Milliseconds) -> Record | None:
         """Returns the newest committed record (see `Service`)."""
@@ -102,6 +110,15 @@ class Node:
                     raise
         return await self._router.write(partition, operations, deadline)
 
+    def begin(self, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply) -> None:
+        """Begins a write (see `Service`)."""
+        partition = self._place(operations)
+        replica = self._replicas.get(partition)
+        if replica is not None and replica.primary is not None:
+            self._local.submit(partition, operations, deadline, reply)
+        else:
+            self._router.begin_write(partition, operations, deadline, reply)
+
     async def write_many(
         self, requests: Sequence[Sequence[Operation]], deadline: Milliseconds
     ) -> list[Sequence[Result] | CoreCacheError]:
@@ -120,7 +137,9 @@ class Node:
 
     def _place(self, operations: Sequence[Operation]) -> PartitionId:
         partition = partition_of(operations[0].key, self._count)
-        if len(operations) > 1 and any(partition_of(each.key, self._count) != partition for each in operations):
+        if len(operations) > 1 and any(
+            partition_of(key, self._count) != partition for each in operations for key in keys_of(each)
+        ):
             raise CallerFault(
                 "cross_partition",
                 "The keys of an atomic batch must share a partition: give them one hash tag, as in {user1}.name.",

@@ -9,28 +9,15 @@ says *not done* beyond the limits of the configuration.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
 
 from corecache.config import Replication
 from corecache.errors import CoreCacheError, NotDone
-from corecache.operations import Operation, Put, Result
+from corecache.operations import Assign, AssignNew, Extend, Operation, Overwrite, Put, Result, keys_of
+from corecache.ports import Reply
 from corecache.replication.events import Request
 
 _OVERHEAD_BYTES = 64
 """What a request costs besides its keys and values, roughly: none is free, so that a flood of small ones is bounded."""
-
-
-class Reply(Protocol):
-    """Where a request's outcome goes, once."""
-
-    def done(self) -> bool:
-        """Says whether nobody waits any more: told already, or given up."""
-
-    def set_result(self, result: Sequence[Result], /) -> None:
-        """Tells the results."""
-
-    def set_exception(self, exception: CoreCacheError, /) -> None:
-        """Tells that there are none, and why."""
 
 
 class ClientRequest(Request):
@@ -113,7 +100,13 @@ def size_of(operations: Sequence[Operation]) -> int:
     """Returns the bytes that a request with these operations counts for."""
     size_bytes = _OVERHEAD_BYTES
     for operation in operations:
-        size_bytes += len(operation.key)
         if type(operation) is Put:
+            size_bytes += len(operation.key) + len(operation.value)
+            continue
+        for key in keys_of(operation):
+            size_bytes += len(key)
+        if isinstance(operation, Assign | Extend | Overwrite):
             size_bytes += len(operation.value)
+        elif isinstance(operation, AssignNew):
+            size_bytes += sum(len(value) for _, value in operation.pairs)
     return size_bytes

@@ -21,10 +21,10 @@ from corecache.identity import Milliseconds, NodeId, PartitionId
 from corecache.identity import Sequence as LogSequence
 from corecache.node.calls import Calls
 from corecache.node.local import Local
-from corecache.node.requests import ManyReplies, Reply, Slot, size_of
+from corecache.node.requests import ManyReplies, Slot, size_of
 from corecache.node.views import Views
 from corecache.operations import Operation, Record, Result
-from corecache.ports import Clock, Item
+from corecache.ports import Clock, Item, Reply
 from corecache.wire.calls import ReadCall, ScanCall, ScanReply, StaleCall, StaleReply, WriteCall
 
 _PAUSE_FIRST_MS = 5
@@ -184,12 +184,13 @@ class Router:
         self, partition: PartitionId, operations: Sequence[Operation], deadline: Milliseconds
     ) -> Sequence[Result]:
         reply: asyncio.Future[Sequence[Result]] = asyncio.get_running_loop().create_future()
-        self._begin_write(partition, operations, deadline, reply)
+        self.begin_write(partition, operations, deadline, reply)
         return await reply
 
-    def _begin_write(
+    def begin_write(
         self, partition: PartitionId, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply
     ) -> None:
+        """Begins a write, here or at its primary; `reply` is told the outcome. Raises: CallerFault, NotDone."""
         node = self._primary(partition)
         if node == self._node:
             self._local.submit(partition, operations, deadline, reply)
@@ -226,7 +227,7 @@ class Router:
         for place, index in enumerate(indexes):
             partition, operations = requests[index]
             try:
-                self._begin_write(partition, operations, deadline, Slot(replies, place))
+                self.begin_write(partition, operations, deadline, Slot(replies, place))
             except CoreCacheError as error:
                 replies.put(place, error)
         await replies.finished

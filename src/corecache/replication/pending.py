@@ -24,9 +24,13 @@ from corecache.identity import Epoch, Milliseconds, Sequence, Timestamp, Version
 from corecache.operations import (
     NEVER,
     Absent,
+    Assign,
+    AssignNew,
+    Check,
     ConditionFailed,
     Delete,
     Deleted,
+    Duplicate,
     Expire,
     Found,
     IfAbsent,
@@ -35,13 +39,17 @@ from corecache.operations import (
     Put,
     Read,
     Record,
+    Rejected,
     Resolved,
     Result,
+    Updated,
     Written,
+    keys_of,
 )
 from corecache.replication.actions import Fetch
 from corecache.replication.events import Request
 from corecache.replication.log import Entry
+from corecache.replication.updating import Change, updated
 
 _ABSENT = Absent()
 _DELETED = Deleted()
@@ -107,26 +115,26 @@ class Pending:
     def _must_wait(self, request: Request) -> bool:
         """Says whether a request can't be resolved yet, for want of a record or behind one that can't."""
         for operation in request.operations:
-            if self._touched and operation.key in self._touched:
-                return True
-            if _needs_record(operation) and operation.key not in self._overlay:
-                return True
+            needed = _needs_record(operation)
+            for key in keys_of(operation):
+                if (self._touched and key in self._touched) or (needed and key not in self._overlay):
+                    return True
         return False
 
     def _hold(self, request: Request) -> None:
         """Makes later requests on this one's keys wait behind it."""
-        for operation in request.operations:
-            self._touched[operation.key] = self._touched.get(operation.key, 0) + 1
+        for key in _all_keys(request.operations):
+            self._touched[key] = self._touched.get(key, 0) + 1
 
     def park(self, epoch: Epoch, requests: list[Request]) -> Fetch:
         """Parks the requests that `take` held as one group; returns what must be fetched for it."""
         operations = [operation for request in requests for operation in request.operations]
-        needed = {operation.key: None for operation in operations if _needs_record(operation)}
-        group = Group(requests, list(needed), [operation.key for operation in operations])
+        needed = dict.fromkeys(_all_keys([operation for operation in operations if _needs_record(operation)]))
+        group = Group(requests, list(needed), _all_keys(operations))
         self._groups.append(group)
         for key in group.keys:
             self._fetching[key] = self._fetching.get(key, 0) + 1
-        return Fetch(epoch, group.keys, {operation.key for operation in operations if type(operation) is Read})
+        return Fetch(epoch, group.keys, {operation.key for operation in operations if _needs_value(operation)})
 
     def unpark(self) -> Group:
         """Takes the oldest parked group out, to be resolved now. Requires: there is one. Follow with `release`."""
@@ -187,12 +195,12 @@ class Pending:
         Requires: the overlay or `fetched` holds the records of the keys that it needs.
         """
         operations = request.operations
-        for operation in operations:
-            if _needs_record(operation):
-                self._remove_if_expired(operation.key, fetched, sequence, date, resolved)
+        for key in _all_keys([operation for operation in operations if _needs_record(operation)]):
+            self._remove_if_expired(key, fetched, sequence, date, resolved)
         # From here on a failed condition undoes all.
         before, version = len(resolved), self.version
-        undo = {operation.key: self._overlay.get(operation.key) for operation in operations}
+        keys = _all_keys(operations)
+        undo = {key: self._overlay.get(key) for key in keys}
         results = [self._resolve_one(operation, fetched, sequence, date, resolved) for operation in operations]
         if any(type(result) is ConditionFailed for result in results):
             del resolved[before:]
@@ -202,7 +210,7 @@ class Pending:
                     self._overlay.pop(key, None)
                 else:
                     self._overlay[key] = known
-        pending = (self._overlay.get(operation.key) for operation in operations)
+        pending = (self._overlay.get(key) for key in keys)
         return results, max((known[0] for known in pending if known is not None), default=Sequence(0))
 
     def _remove_if_expired(
@@ -239,10 +247,56 @@ class Pending:
                 return _ABSENT
             self._remove(operation.key, sequence, resolved)
             return _DELETED
+        if type(operation) is Read:
+            return Found(record) if record is not None else _ABSENT
+        if type(operation) is Expire:
+            # What was to be removed is gone by now (see above); a record that is still there is another, or not due.
+            return ConditionFailed(record.version) if record is not None else _ABSENT
+        if type(operation) is Duplicate:
+            return self._duplicate(operation, record, fetched, sequence, date, resolved)
+        if type(operation) is AssignNew:
+            return self._assign_new(operation, fetched, sequence, date, resolved)
+        assert not isinstance(operation, Put | Delete | Read | Expire | Duplicate | AssignNew)
+        change, result = updated(operation, record, date)
+        if change is not None:
+            self._change(operation.key, change, sequence, resolved)
+        return result
+
+    def _assign_new(
+        self,
+        assign: AssignNew,
+        fetched: Mapping[bytes, Record | None],
+        sequence: Sequence,
+        date: Timestamp,
+        resolved: list[Resolved],
+    ) -> Result:
+        if any(self._newest(key, fetched) is not None for key, _ in assign.pairs):
+            return Updated(False)
+        for key, value in assign.pairs:
+            self._change(key, Change(value, date, NEVER), sequence, resolved)
+        return Updated(True)
+
+    def _duplicate(
+        self,
+        duplicate: Duplicate,
+        record: Record | None,
+        fetched: Mapping[bytes, Record | None],
+        sequence: Sequence,
+        date: Timestamp,
+        resolved: list[Resolved],
+    ) -> Result:
         if record is None:
-            return _ABSENT
-        # What `Expire` was to remove is gone by now (see above); a record that is still there is another, or not due.
-        return ConditionFailed(record.version) if type(operation) is Expire else Found(record)
+            return Rejected("absent")
+        same = duplicate.to == duplicate.key
+        if not duplicate.replaces and (same or self._newest(duplicate.to, fetched) is not None):
+            return Updated(False)
+        if same:
+            # Nothing is different: who is told so must be told by a primary that still is one (R7).
+            return Updated(False)
+        self._change(duplicate.to, Change(record.value, record.timestamp, record.expires), sequence, resolved)
+        if duplicate.moves:
+            self._remove(duplicate.key, sequence, resolved)
+        return Updated(True)
 
     def _newest(self, key: bytes, fetched: Mapping[bytes, Record | None]) -> Record | None:
         known = self._overlay.get(key)
@@ -256,13 +310,38 @@ class Pending:
         resolved.append(Resolved(put.key, record))
         return Written(version)
 
+    def _change(self, key: bytes, change: Change, sequence: Sequence, resolved: list[Resolved]) -> None:
+        if change.value is None:
+            # A key that is stored with a date in the past may have had no record.
+            self._remove(key, sequence, resolved)
+            return
+        self.version = version = Version(self.version + 1)
+        record = Record(change.value, version, change.timestamp, change.expires)
+        self._overlay[key] = (sequence, record)
+        resolved.append(Resolved(key, record))
+
     def _remove(self, key: bytes, sequence: Sequence, resolved: list[Resolved]) -> None:
         self._overlay[key] = (sequence, None)
         resolved.append(Resolved(key, None))
 
 
+def _all_keys(operations: Many[Operation]) -> list[bytes]:
+    return [key for operation in operations for key in keys_of(operation)]
+
+
 def _needs_record(operation: Operation) -> bool:
     return type(operation) is not Put or operation.condition is not None
+
+
+_BLIND = frozenset((Put, Delete, Expire, Check, AssignNew))
+
+
+def _needs_value(operation: Operation) -> bool:
+    """Says whether the value of an operation's own key counts, and not only that it is there."""
+    kind = type(operation)
+    if kind in _BLIND:
+        return False
+    return not isinstance(operation, Assign) or operation.with_old
 
 
 def _holds(condition: IfAbsent | IfMatch | None, record: Record | None) -> bool:

@@ -23,7 +23,7 @@ import msgspec
 
 from corecache.errors import CoreCacheError, NotDone, OutcomeUnknown
 from corecache.identity import Epoch, Member, Milliseconds, NodeId, Sequence, Timestamp
-from corecache.operations import ConditionFailed, Deleted, Resolved, Result, Written
+from corecache.operations import ConditionFailed, Deleted, Resolved, Result, Updated, Written
 from corecache.replication.actions import Action, Answer, Append, Refuse, WakeAt
 from corecache.replication.backups import Backups
 from corecache.replication.events import Applied, ClientWrites, Fetched, Request
@@ -361,9 +361,11 @@ _NO_DEADLINE = Milliseconds(1 << 62)
 
 def _wrote(results: list[Result]) -> bool:
     """Says whether a request with these results has changed something."""
-    return any(type(result) is Written or type(result) is Deleted for result in results) and not any(
-        type(result) is ConditionFailed for result in results
+    changed = any(
+        type(result) is Written or type(result) is Deleted or (type(result) is Updated and result.changed)
+        for result in results
     )
+    return changed and not any(type(result) is ConditionFailed for result in results)
 
 
 def _too_late() -> NotDone:

@@ -25,6 +25,7 @@ from corecache.operations import (
     IfMatch,
     Operation,
     Put,
+    Result,
     Written,
 )
 from corecache.simulator.cluster import Cluster
@@ -182,7 +183,7 @@ class Workload:
             self._note(asked, outcome)
         self._rest(asked.client)
 
-    def _note(self, asked: Asked, outcome: Written | Deleted | Absent | ConditionFailed | Found) -> None:
+    def _note(self, asked: Asked, outcome: Result) -> None:
         """Writes down an answer."""
         key, call = asked.key, asked.call
         call.end = self._schedule.events
@@ -200,6 +201,8 @@ class Workload:
                 call.kind, call.condition, call.version, seen = "get", None, 0, 0
             case Deleted():
                 seen = 0
+            case _:
+                raise AssertionError(f"{outcome}: no client here asks for that")
         if seen is not None and 0 < seen < asked.floor:
             raise ViolationError(f"{key.name!r}: version {seen} is told, {asked.floor} was told before it was asked")
         key.floor = max(key.floor, seen)

@@ -1,0 +1,146 @@
+"""A load generator for requests that are made of several commands, such as Redis's `SET` with a `WAIT` behind it.
+
+Like wrk it is a closed loop: each connection has one request under way, and sends the next when all of the answer has
+come. Requests are made before, and there is one right answer, so that all that is done for a request is to send, to
+receive, to compare and to look at the clock. It is one thread of Python on epoll; what it could do at most is measured
+and stands beside the results. Any other answer ends it: what it measured is success.
+
+Keys have the names that redis-benchmark gives them.
+"""
+
+import contextlib
+import itertools
+import random
+import select
+import socket
+import time
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from benchmarks.wrk import LoadError, Run
+
+SILENCE_SECONDS_MAX = 30.0
+RECEIVED_BYTES_MAX = 65_536
+ASKED_AT_ONCE = 100
+DRAWN = 50_000
+"""Requests are drawn at random before the run, so many for each server, and then in turns."""
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What is sent: for each server's port the requests to draw from, the one right answer, and how many connections.
+
+    The connections are spread over the ports in turns.
+    """
+
+    requests: Mapping[int, Sequence[bytes]]
+    answer: bytes
+    connections: int
+
+    def drive(self, seconds: int) -> Run:
+        """Sends for so many seconds and returns what was measured. Raises: LoadError, OSError."""
+        with contextlib.ExitStack() as stack:
+            poller = stack.enter_context(select.epoll())
+            connections = {}
+            for port, draw in itertools.islice(itertools.cycle(self._draws().items()), self.connections):
+                connection = stack.enter_context(_connected(port))
+                connections[connection.fileno()] = _Connection(connection, draw, self.answer)
+                poller.register(connection, select.EPOLLIN)
+            return _measured(poller, connections, seconds)
+
+    def _draws(self) -> dict[int, Callable[[], bytes]]:
+        draws = {}
+        for port, requests in self.requests.items():
+            drawn = random.Random(port).choices(requests, k=DRAWN)  # noqa: S311 which key is no secret
+            draws[port] = itertools.cycle(drawn).__next__
+        return draws
+
+
+class _Connection:
+    """A connection with a request under way, from `send` to the `received` that returns its latency."""
+
+    def __init__(self, connection: socket.socket, draw: Callable[[], bytes], answer: bytes) -> None:
+        self._connection = connection
+        self._draw = draw
+        self._answer = answer
+        self._part = b""
+        self._sent_ns = 0
+
+    def send(self, now_ns: int) -> None:
+        self._sent_ns = now_ns
+        request = self._draw()
+        if self._connection.send(request) != len(request):
+            raise LoadError(f"a request of {len(request)} bytes did not go out at once")
+
+    def received(self) -> int | None:
+        """Returns when the request was sent if its answer is complete, else None. Raises: LoadError."""
+        answer = self._connection.recv(RECEIVED_BYTES_MAX)
+        if self._part:
+            answer = self._part + answer
+        if answer == self._answer:
+            self._part = b""
+            return self._sent_ns
+        if answer == self._part:
+            raise LoadError("a connection was closed by the server: see its log")
+        if not self._answer.startswith(answer):
+            raise LoadError(f"a request was answered {answer[:200]!r}")
+        self._part = answer
+        return None
+
+
+def command(*words: bytes) -> bytes:
+    """Returns a command as Redis's protocol has it: an array of its words."""
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+def key(number: int) -> bytes:
+    """Returns the name of a key."""
+    return b"key:%012d" % number
+
+
+def ask(port: int, requests: Sequence[bytes]) -> list[bytes]:
+    """Sends requests, many at once, and returns their answers, each of one line. Raises: LoadError, OSError."""
+    answers = []
+    with _connected(port) as connection:
+        connection.settimeout(SILENCE_SECONDS_MAX)
+        stream = connection.makefile("rb")
+        for first in range(0, len(requests), ASKED_AT_ONCE):
+            some = requests[first : first + ASKED_AT_ONCE]
+            connection.sendall(b"".join(some))
+            answers += [stream.readline() for _ in some]
+    if not all(answer.endswith(b"\r\n") for answer in answers):
+        raise LoadError("a connection was closed by the server: see its log")
+    return [answer.removesuffix(b"\r\n") for answer in answers]
+
+
+def _connected(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def _measured(poller: select.epoll, connections: Mapping[int, _Connection], seconds: int) -> Run:
+    latencies_ns = array("Q")
+    begun_ns = now_ns = time.perf_counter_ns()
+    for connection in connections.values():
+        connection.send(now_ns)
+    while now_ns - begun_ns < seconds * 1e9:
+        ready = poller.poll(SILENCE_SECONDS_MAX)
+        if not ready:
+            raise LoadError(f"no request was answered for {SILENCE_SECONDS_MAX:.0f} s")
+        for number, _ in ready:
+            connection = connections[number]
+            sent_ns = connection.received()
+            if sent_ns is not None:
+                now_ns = time.perf_counter_ns()
+                latencies_ns.append(now_ns - sent_ns)
+                connection.send(now_ns)
+    return _run(sorted(latencies_ns), (now_ns - begun_ns) / 1e9)
+
+
+def _run(latencies_ns: Sequence[int], seconds: float) -> Run:
+    count = len(latencies_ns)
+    p50, p95, p99 = (latencies_ns[count * percent // 100] / 1e6 for percent in (50, 95, 99))
+    mean = sum(latencies_ns) / count / 1e6
+    return Run(count, seconds, count / seconds, mean, p50, p95, p99, latencies_ns[-1] / 1e6)

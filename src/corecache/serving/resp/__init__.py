@@ -1,0 +1,1 @@
+"""Redis's protocol: bytes in, bytes out, no decisions about data."""

@@ -1,0 +1,28 @@
+"""How the outcomes that are no success are said in Redis's protocol: which error word, and the sentence.
+
+The words are those that Redis's clients know: TRYAGAIN, CLUSTERDOWN and NOREPLICAS promise that nothing was done, and
+may be repeated; UNKNOWN is ours: it may have been done.
+"""
+
+from corecache.errors import Broken, CallerFault, CoreCacheError, NotDone
+from corecache.wire.resp import Failure
+
+_WORDS = {
+    "no_primary": "CLUSTERDOWN",
+    "not_ready": "CLUSTERDOWN",
+    "unreachable": "CLUSTERDOWN",
+    "too_few_copies": "NOREPLICAS",
+    "disk_full": "OOM",
+    "cross_partition": "CROSSSLOT",
+}
+
+
+def failure_of(error: CoreCacheError) -> Failure:
+    """Returns the answer that tells an error."""
+    word = _WORDS.get(error.code)
+    if word is None:
+        if isinstance(error, NotDone):
+            word = "TRYAGAIN"
+        else:
+            word = "ERR" if isinstance(error, CallerFault | Broken) else "UNKNOWN"
+    return Failure(f"{word} {error.message}")

@@ -1,0 +1,393 @@
+"""Connections of Redis's protocol: order, back-pressure, limits, transactions, and the two kinds of client."""
+
+import asyncio
+
+import pytest
+
+from corecache.config import KIB
+from corecache.errors import NotDone, OutcomeUnknown
+from serving.resp_lab import Lab, packed, served
+
+
+def hold(lab: Lab) -> asyncio.Event:
+    """Holds all calls of the service back until the event is set."""
+    lab.service.gate = asyncio.Event()
+    return lab.service.gate
+
+
+@served()
+async def test_the_everyday_calls(lab: Lab) -> None:
+    """The everyday calls."""
+    wire = await lab.connect()
+    assert await wire.ask("PING") == b"PONG"
+    assert await wire.ask("SET a 1", "GET a", "DEL a", "GET a") == [b"OK", b"1", 1, None]
+    assert await wire.ask("INCR n", "INCRBY n 41", "GET n") == [1, 42, b"42"]
+
+
+@served()
+async def test_inline_commands_are_understood(lab: Lab) -> None:
+    """Inline commands are understood."""
+    wire = await lab.connect()
+    await wire.send_bytes(b'SET "a b" \'c\'\r\nGET "a b"\r\n')
+    assert await wire.answers(2) == [b"OK", b"c"]
+
+
+@served()
+async def test_answers_come_in_the_order_of_the_commands(lab: Lab) -> None:
+    """Answers come in the order of the commands."""
+    wire, gate = await lab.connect(), hold(lab)
+    await wire.send("SET a 1", "PING", "GET a", "GET b", "INCR a", "ECHO x")
+    await lab.until(lambda: lab.service.begun > 0)
+    gate.set()
+    assert await wire.answers(6) == [b"OK", b"PONG", b"1", None, 2, b"x"]
+
+
+@served()
+async def test_a_read_sees_the_write_sent_before_it_and_not_the_one_after(lab: Lab) -> None:
+    """A read sees the write sent before it and not the one after."""
+    wire = await lab.connect()
+    commands = [word for number in range(200) for word in (f"SET a {number}", "GET a")]
+    answers = await wire.ask(*commands)
+    assert answers[1::2] == [str(number).encode() for number in range(200)]
+
+
+@served(clustered=True)
+async def test_a_read_from_elsewhere_is_not_overtaken_by_a_later_write(lab: Lab) -> None:
+    """A read from elsewhere is not overtaken by a later write."""
+    wire = await lab.connect()
+    lab.service.elsewhere.add(b"a")
+    assert await wire.ask("SET a 1") == b"OK"
+    gate = hold(lab)
+    await wire.send("GET a", "SET a 2", "GET a")
+    await lab.until(lambda: lab.service.begun > 0)
+    gate.set()
+    assert await wire.answers(3) == [b"1", b"OK", b"2"]
+
+
+@served()
+async def test_what_looks_at_everything_waits_for_what_was_sent_before(lab: Lab) -> None:
+    """What looks at everything waits for what was sent before."""
+    wire, gate = await lab.connect(), hold(lab)
+    await wire.send("SET a 1", "SET b 2", "DBSIZE", "SET c 3", "DBSIZE")
+    await lab.until(lambda: lab.service.begun > 0)
+    gate.set()
+    assert await wire.answers(5) == [b"OK", b"OK", 2, b"OK", 3]
+
+
+@served(pipeline_requests_max=4)
+async def test_no_more_commands_are_begun_than_may_be_under_way(lab: Lab) -> None:
+    """No more commands are begun than may be under way."""
+    wire, gate = await lab.connect(), hold(lab)
+    await wire.send(*[f"SET k{number} v" for number in range(1000)])
+    shared = lab.server.shared
+    await lab.until(lambda: shared.commands_total >= 4)
+    await asyncio.sleep(0.05)
+    assert shared.commands_total == 4
+    gate.set()
+    assert await wire.answers(1000) == [b"OK"] * 1000
+
+
+@served(pipeline_bytes_max=64 * KIB)
+async def test_a_client_that_does_not_read_is_not_served_on(lab: Lab) -> None:
+    """A client that does not read is not served on."""
+    wire = await lab.connect()
+    await wire.send_bytes(packed("SET", "a", b"x" * 100_000))
+    assert await wire.answer() == b"OK"
+    before = lab.server.shared.commands_total
+    await wire.send(*["GET a"] * 2000)
+    await asyncio.sleep(0.2)
+    assert lab.server.shared.commands_total - before < 200
+    assert [len(value) for value in await wire.answers(2000)] == [100_000] * 2000
+
+
+@served(send_timeout_ms=100)
+async def test_a_client_that_never_reads_is_cut_off(lab: Lab) -> None:
+    """A client that never reads is cut off."""
+    wire = await lab.connect()
+    await wire.send_bytes(packed("SET", "a", b"x" * 1_000_000))
+    assert await wire.answer() == b"OK"
+    await wire.send(*["GET a"] * 200)
+    await lab.until(lambda: lab.server.shared.connections == 0)
+
+
+@served(connections_max=2)
+async def test_one_connection_too_many_is_told_so(lab: Lab) -> None:
+    """One connection too many is told so."""
+    first, second = await lab.connect(), await lab.connect()
+    assert await first.ask("PING") == await second.ask("PING") == b"PONG"
+    third = await lab.connect()
+    assert await third.answer() == "ERR max number of clients reached"
+    assert await third.ended()
+    first.writer.close()
+    await lab.until(lambda: lab.server.shared.connections == 1)
+    assert await (await lab.connect()).ask("PING") == b"PONG"
+
+
+@served(idle_timeout_ms=100)
+async def test_a_silent_client_is_let_go(lab: Lab) -> None:
+    """A silent client is let go."""
+    wire = await lab.connect()
+    assert await wire.ask("PING") == b"PONG"
+    assert await wire.ended()
+
+
+@pytest.mark.parametrize("octets", [b"*1\r\n:1\r\n", b"*x\r\n", b"*1\r\n$-5\r\n", b"*1\r\n$99999999999\r\n"])
+def test_what_is_no_command_ends_the_connection_and_no_other(octets: bytes) -> None:
+    """What is no command ends the connection and no other."""
+
+    @served()
+    async def run(lab: Lab) -> None:
+        wire, other = await lab.connect(), await lab.connect()
+        await wire.send_bytes(packed("PING") + octets)
+        assert await wire.answer() == b"PONG"
+        assert (await wire.answer()).startswith("ERR Protocol error: ")
+        assert await wire.ended()
+        assert await other.ask("PING") == b"PONG"
+
+    run()
+
+
+@served()
+async def test_wrong_commands_are_refused_in_redis_words(lab: Lab) -> None:
+    """Wrong commands are refused in redis words."""
+    wire = await lab.connect()
+    assert await wire.ask("FOO a b") == "ERR unknown command 'FOO', with args beginning with: 'a' 'b' "
+    assert await wire.ask("GET") == "ERR wrong number of arguments for 'get' command"
+    assert await wire.ask("CLUSTER FOO") == "ERR unknown subcommand 'FOO'. Try CLUSTER HELP."
+    assert await wire.ask("CLUSTER KEYSLOT") == "ERR wrong number of arguments for 'cluster|keyslot' command"
+
+
+@served()
+async def test_quit_ends_after_the_answers(lab: Lab) -> None:
+    """Quit ends after the answers."""
+    wire, gate = await lab.connect(), hold(lab)
+    await wire.send("SET a 1", "QUIT", "SET a 2")
+    await lab.until(lambda: lab.service.begun > 0)
+    gate.set()
+    assert await wire.answers(2) == [b"OK", b"OK"]
+    assert await wire.ended()
+    assert lab.service.records[b"a"].value == b"1"
+
+
+@served()
+async def test_a_client_that_has_said_its_last_is_answered(lab: Lab) -> None:
+    """A client that has said its last is answered."""
+    wire, gate = await lab.connect(), hold(lab)
+    await wire.send("SET a 1", "GET a")
+    wire.writer.write_eof()
+    await lab.until(lambda: lab.service.begun > 0)
+    gate.set()
+    assert await wire.answers(2) == [b"OK", b"1"]
+    assert await wire.ended()
+
+
+@served()
+async def test_replies_can_be_switched_off(lab: Lab) -> None:
+    """Replies can be switched off."""
+    wire = await lab.connect()
+    await wire.send(
+        "CLIENT REPLY OFF", "SET a 1", "PING", "CLIENT REPLY ON", "GET a", "CLIENT REPLY SKIP", "PING", "GET a"
+    )
+    assert await wire.answers(3) == [b"OK", b"1", b"1"]
+
+
+@served()
+async def test_keys_of_a_command_share_a_slot(lab: Lab) -> None:
+    """Keys of a command share a slot."""
+    wire = await lab.connect()
+    refused = "CROSSSLOT Keys in request don't hash to the same slot"
+    assert await wire.ask("MSET a 1 b 2", "MGET a b", "RENAME a b", "DEL a b") == [refused] * 4
+    assert await wire.ask("MSET {t}a 1 {t}b 2", "MGET {t}a {t}b {t}c") == [b"OK", [b"1", b"2", None]]
+
+
+# Transactions.
+
+
+@served()
+async def test_a_transaction_is_carried_out_at_once(lab: Lab) -> None:
+    """A transaction is carried out at once."""
+    wire = await lab.connect()
+    queued = await wire.ask("MULTI", "SET {t}a 5", "INCR {t}a", "PING", "GET {t}a", "INCR {t}b")
+    assert queued == [b"OK", *[b"QUEUED"] * 5]
+    assert lab.service.records == {}
+    assert await wire.ask("EXEC") == [b"OK", 6, b"PONG", b"6", 1]
+
+
+@served()
+async def test_an_error_in_a_transaction_undoes_nothing(lab: Lab) -> None:
+    """An error in a transaction undoes nothing."""
+    wire = await lab.connect()
+    await wire.ask("MULTI", "SET {t}a x", "INCR {t}a", "SET {t}b 1", "SET {t}b 1 EX 0")
+    answer = await wire.ask("EXEC")
+    assert answer[0] == b"OK"
+    assert "not an integer" in str(answer[1])
+    assert answer[2] == b"OK"
+    assert "invalid expire time" in str(answer[3])
+    assert await wire.ask("GET {t}b") == b"1"
+
+
+@served()
+async def test_a_transaction_with_a_wrong_command_is_dropped(lab: Lab) -> None:
+    """A transaction with a wrong command is dropped."""
+    wire = await lab.connect()
+    answers = await wire.ask("MULTI", "SET a 1", "FOO", "GET", "EXEC", "GET a")
+    assert answers[4] == "EXECABORT Transaction discarded because of previous errors."
+    assert answers[5] is None
+
+
+@served()
+async def test_the_words_around_transactions(lab: Lab) -> None:
+    """The words around transactions."""
+    wire = await lab.connect()
+    assert await wire.ask("EXEC") == "ERR EXEC without MULTI"
+    assert await wire.ask("DISCARD") == "ERR DISCARD without MULTI"
+    answers = await wire.ask("MULTI", "MULTI", "WATCH a", "SET a 1", "DISCARD", "GET a")
+    assert answers[1:] == [
+        "ERR MULTI calls can not be nested",
+        "ERR WATCH inside MULTI is not allowed",
+        b"QUEUED",
+        b"OK",
+        None,
+    ]
+
+
+@served()
+async def test_a_watched_key_that_changes_ends_the_transaction(lab: Lab) -> None:
+    """A watched key that changes ends the transaction."""
+    wire, other = await lab.connect(), await lab.connect()
+    assert await wire.ask("SET a 1", "WATCH a", "MULTI", "SET a 2") == [b"OK", b"OK", b"OK", b"QUEUED"]
+    assert await other.ask("SET a 3") == b"OK"
+    assert await wire.ask("EXEC", "GET a") == [None, b"3"]
+    assert await wire.ask("WATCH a", "WATCH a", "MULTI", "SET a 4", "EXEC", "GET a") == [
+        *[b"OK"] * 3,
+        b"QUEUED",
+        [b"OK"],
+        b"4",
+    ]
+    assert await wire.ask("WATCH nothing", "UNWATCH") == [b"OK", b"OK"]
+    await other.ask("SET nothing 1")
+    assert await wire.ask("MULTI", "GET nothing", "EXEC") == [b"OK", b"QUEUED", [b"1"]]
+
+
+@served()
+async def test_a_watched_key_ends_an_empty_transaction_too(lab: Lab) -> None:
+    """A watched key ends an empty transaction too."""
+    wire, other = await lab.connect(), await lab.connect()
+    assert await wire.ask("WATCH a", "MULTI") == [b"OK", b"OK"]
+    await other.ask("SET a 1")
+    assert await wire.ask("EXEC", "MULTI", "EXEC") == [None, b"OK", []]
+
+
+@served()
+async def test_msetnx_in_a_transaction_undoes_nothing(lab: Lab) -> None:
+    """Msetnx in a transaction undoes nothing."""
+    wire = await lab.connect()
+    await wire.ask("SET {t}a 1", "MULTI", "SET {t}b 2", "MSETNX {t}a 3 {t}c 3", "MSETNX {t}d 4 {t}e 5", "GET {t}d")
+    assert await wire.ask("EXEC") == [b"OK", 0, 1, b"4"]
+    assert await wire.ask("MGET {t}a {t}b {t}c") == [b"1", b"2", None]
+
+
+@served()
+async def test_all_is_answered_before_a_fault_ends_the_connection(lab: Lab) -> None:
+    """All is answered before a fault ends the connection."""
+    wire, gate = await lab.connect(), hold(lab)
+    await wire.send_bytes(packed("SET", "a", "1") + b"*1\r\n:1\r\n" + packed("SET", "a", "2"))
+    wire.writer.write_eof()
+    await lab.until(lambda: lab.service.begun > 0)
+    gate.set()
+    assert await wire.answers(2) == [b"OK", "ERR Protocol error: expected '$', got ':'"]
+    assert await wire.ended()
+    assert lab.service.records[b"a"].value == b"1"
+
+
+@served()
+async def test_a_transaction_over_slots_is_refused(lab: Lab) -> None:
+    """A transaction over slots is refused."""
+    wire = await lab.connect()
+    answers = await wire.ask("MULTI", "SET a 1", "SET b 1", "EXEC", "GET a", "GET b")
+    assert answers[3] == "CROSSSLOT Keys in request don't hash to the same slot"
+    assert answers[4:] == [None, None]
+
+
+# Outcomes.
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (NotDone("no_primary", "Nobody leads."), "CLUSTERDOWN Nobody leads."),
+        (NotDone("too_few_copies", "One of two."), "NOREPLICAS One of two."),
+        (NotDone("overloaded", "Too much."), "TRYAGAIN Too much."),
+        (OutcomeUnknown("deadline_passed", "Who knows."), "UNKNOWN Who knows."),
+    ],
+)
+def test_what_is_no_success_has_its_word(error: Exception, words: str) -> None:
+    """What is no success has its word."""
+
+    @served()
+    async def run(lab: Lab) -> None:
+        wire = await lab.connect()
+        lab.service.arranged = error
+        assert await wire.ask("SET a 1", "GET a", "PING") == [words, words, b"PONG"]
+
+    run()
+
+
+# The two kinds of client.
+
+
+@served(clustered=True)
+async def test_a_plain_client_is_forwarded_for(lab: Lab) -> None:
+    """A plain client is forwarded for."""
+    lab.service.elsewhere.add(b"a")
+    wire = await lab.connect()
+    assert await wire.ask("SET a 1", "GET a") == [b"OK", b"1"]
+
+
+@served(clustered=True)
+async def test_a_cluster_client_is_sent_to_the_primary(lab: Lab) -> None:
+    """A cluster client is sent to the primary."""
+    lab.service.elsewhere.add(b"a")
+    for wire in (await lab.connect(cluster=True), await lab.connect()):
+        await wire.ask("CLUSTER SLOTS")
+        assert (await wire.ask("GET a")).startswith("MOVED 15495 ")
+        assert (await wire.ask("SET a 1")).startswith("MOVED 15495 ")
+        assert await wire.ask("SET b 1", "GET b") == [b"OK", b"1"]
+        assert await wire.ask("READONLY", "GET a") == [b"OK", None]
+        assert (await wire.ask("MULTI", "GET a"))[1].startswith("MOVED 15495 ")
+        assert (await wire.ask("EXEC")).startswith("EXECABORT")
+
+
+@served()
+async def test_the_map_covers_all_slots(lab: Lab) -> None:
+    """The map covers all slots."""
+    wire = await lab.connect()
+    slots = await wire.ask("CLUSTER SLOTS")
+    assert [(first, last) for first, last, *_ in slots] == [(0, 16_383)]
+    (shard,) = await wire.ask("CLUSTER SHARDS")
+    assert shard[:2] == [b"slots", [0, 16_383]]
+    info = (await wire.ask("CLUSTER INFO")).decode()
+    assert "cluster_state:ok" in info
+    assert "cluster_slots_ok:16384" in info
+    assert (await wire.ask("CLUSTER NODES")).decode().count("\n") == 1
+    assert len(await wire.ask("CLUSTER MYID")) == 40
+    assert await wire.ask("CLUSTER KEYSLOT {a}b") == 15_495
+    await wire.ask("SET {a}1 1", "SET {a}2 2", "SET b 3")
+    assert await wire.ask("CLUSTER COUNTKEYSINSLOT 15495") == 2
+    assert await wire.ask("CLUSTER GETKEYSINSLOT 15495 1") == [b"{a}1"]
+    assert await wire.ask("CLUSTER COUNTKEYSINSLOT 16384") == "ERR Invalid slot"
+
+
+@served()
+async def test_a_server_that_stops_answers_what_is_under_way(lab: Lab) -> None:
+    """A server that stops answers what is under way."""
+    wire, idle, gate = await lab.connect(), await lab.connect(), hold(lab)
+    assert await idle.ask("PING") == b"PONG"
+    await wire.send("SET a 1")
+    await lab.until(lambda: lab.service.begun > 0)
+    stopping = asyncio.create_task(lab.server.stop(10_000))
+    assert await idle.ended()
+    gate.set()
+    assert await wire.answer() == b"OK"
+    assert await wire.ended()
+    await stopping
