@@ -73,7 +73,8 @@ async function clustered(...ports) {
   }
 }
 
-// Counts up keys until standard input ends, as `Writer` in test_resp_cluster.py does, and prints what was acknowledged.
+// Counts up keys until standard input ends, and each once more with success, as `Writer` in test_resp_cluster.py does;
+// prints what was acknowledged.
 async function steady(...ports) {
   const rootNodes = ports.map((port) => ({ socket: { host: "127.0.0.1", port } }));
   const client = createCluster({ rootNodes });
@@ -85,11 +86,13 @@ async function steady(...ports) {
   const keys = Array.from({ length: 12 }, (_, number) => `node-redis/${number}`);
   // Each key has a writer, since a call whose node has died may wait.
   const count = async (key) => {
-    for (let turn = 1; !ended; turn += 1) {
+    for (let turn = 1, last = false; !last; turn += 1) {
+      const wasEnded = ended;
       told.tried[key] = turn;
       try {
         assert.equal(await client.set(key, String(turn)), "OK");
         told.acknowledged[key] = turn;
+        last = wasEnded;
       } catch (error) {
         told.failures += 1;
         told.last = String(error);

@@ -14,6 +14,9 @@ from corecache.operations import (
     Put,
     Read,
     Record,
+    Retime,
+    Until,
+    Updated,
     Written,
 )
 from corecache.placement.view import VersionedView, View
@@ -51,6 +54,36 @@ def test_a_put_is_answered_only_after_it_is_durable_and_applied() -> None:
 
     assert talk.results[put] == [Written(Version(1))]
     assert talk.disk.records[b"k"] == Record(b"v", Version(1), Timestamp(1_000_000))
+
+
+def test_many_updates_of_a_large_record_are_one_record_in_the_log() -> None:
+    """A new time to live writes the whole value: of those in one entry, only the last is needed."""
+    talk = serving()
+    talk.write(Put(b"k", b"v" * (4 << 20)))
+    asked = talk.write_all([(Retime(b"k", Until(after_ms=1000 + number)),) for number in range(1000)])
+    entry = talk.replica.log.window[-1]
+    talk.append()
+    talk.apply()
+
+    assert [each.key for each in entry.operations] == [b"k"]
+    assert all(talk.results[each] == [Updated(True)] for each in asked)
+    record = talk.disk.records[b"k"]
+    assert record.expires == record.timestamp + 1999
+
+
+def test_small_requests_do_not_make_the_log_grow_without_bound() -> None:
+    """What is not applied is counted in bytes, whatever was asked."""
+    talk = serving()
+    talk.write(Put(b"k", b"v" * (8 << 20)))
+    asked = [talk.write(Retime(b"k", Until(after_ms=1000 + number))) for number in range(100)]
+
+    refused = [each for each in asked if isinstance(talk.results.get(each), NotDone)]
+    assert 80 < len(refused) < 100
+    talk.append()
+    talk.apply()
+    again = talk.write(Retime(b"k", Until()))
+    talk.finish()
+    assert talk.results[again] == [Updated(True)]
 
 
 def test_a_batch_is_one_entry() -> None:

@@ -83,7 +83,8 @@ class MemoryService:
 
     `arranged` is raised by every call while it is set; `gate`, when set, holds calls back until it opens. `begun`
     counts the calls, so that a test can wait until one has come as far as this. `elsewhere` are keys that another node
-    leads: nothing is known of them without waiting.
+    leads: nothing is known of them without waiting. `slots_are_partitions`: only keys of one slot can be written at once,
+    as if there were as many partitions, and not one.
     """
 
     def __init__(self) -> None:
@@ -95,6 +96,7 @@ class MemoryService:
         self.ordered = Orders()
         self.page_bytes_max = 8 * 1024 * 1024
         self.elsewhere: set[bytes] = set()
+        self.slots_are_partitions = True
         self._clock = SystemClock()
         self._version = 0
         self._turn = asyncio.Lock()
@@ -129,7 +131,8 @@ class MemoryService:
         """Executes operations, all or none."""
         if self.gate is not None or self.arranged is not None:
             await self._pass()
-        if len({slot_of(key) for operation in operations for key in keys_of(operation)}) > 1:
+        keys = [key for operation in operations for key in keys_of(operation)]
+        if self.slots_are_partitions and len({slot_of(key) for key in keys}) > 1:
             raise CallerFault("cross_partition", "The keys do not share a partition; give them one hash tag.")
         before = dict.fromkeys(key for operation in operations for key in keys_of(operation))
         saved = {key: self.records.get(key) for key in before} if len(operations) > 1 else {}

@@ -108,6 +108,7 @@ def served(
             if clustered:
                 config = msgspec.structs.replace(config, coordination=Coordination(zookeeper="127.0.0.1:2181"))
             service, server = MemoryService(), RespServer()
+            service.slots_are_partitions = False
             host, port, cluster_port = await server.start(service, config, SystemClock(), CollectorRegistry())
             lab = Lab(service, server, host, port, cluster_port)
             try:

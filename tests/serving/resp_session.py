@@ -47,6 +47,7 @@ class FakeServer:
 
     def __init__(self, limits: Limits | None = None, clustered: bool = False, **resp: Any) -> None:
         self.service: Any = Node()
+        self.service.slots_are_partitions = False
         self.config = Config(resp=Resp(**resp), limits=limits or Limits())
         if clustered:
             self.config = msgspec.structs.replace(self.config, coordination=Coordination(zookeeper="127.0.0.1:2181"))

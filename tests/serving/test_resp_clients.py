@@ -6,7 +6,7 @@ import pytest
 
 from corecache.serving.resp.commands import clients, introspection
 from corecache.serving.resp.commands.command import Arguments, Command, Plan
-from corecache.wire.resp import Status, Verbatim
+from corecache.wire.resp import Reply, Set, Status, Verbatim
 from serving.resp_session import FakeServer, ask
 
 OK = Status("OK")
@@ -186,6 +186,11 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, Command]:
     return commands
 
 
+def words(*texts: str) -> Set:
+    """Returns a set of simple strings."""
+    return Set(tuple(Status(text) for text in texts))
+
+
 def command(*words: str) -> Any:
     """Returns the reply to COMMAND."""
     return ask(introspection.COMMANDS, FakeServer().connect(), "command", *words)
@@ -193,20 +198,21 @@ def command(*words: str) -> Any:
 
 def test_commands_are_described_in_ten_elements(known: dict[bytes, Command]) -> None:
     """Commands are described in ten elements."""
-    spec = {
-        "flags": frozenset(("RO", "access")),
+    spec: Reply = {
+        "flags": words("RO", "access"),
         "begin_search": {"type": "index", "spec": {"index": 1}},
         "find_keys": {"type": "range", "spec": {"lastkey": 0, "keystep": 1, "limit": 0}},
     }
-    categories = frozenset(("@read", "@string", "@fast"))
-    get = ["get", 2, frozenset(("readonly", "fast")), 1, 1, 1, categories, [], [spec], []]
+    categories = words("@read", "@string", "@fast")
+    get = ["get", 2, words("readonly", "fast"), 1, 1, 1, categories, Set(()), Set((spec,)), Set(())]
     assert command("info", "GET", "nope") == [get, None]
-    mset = command("info", "mset")[0][8][0]
+    (mset,) = command("info", "mset")[0][8].items
     assert mset["find_keys"] == {"type": "range", "spec": {"lastkey": -1, "keystep": 2, "limit": 0}}
-    assert mset["flags"] == {"RW", "access", "update"}
-    client_id = ["client|id", 2, {"noscript", "loading", "stale"}, 0, 0, 0, {"@slow", "@connection"}, [], [], []]
+    assert mset["flags"] == words("RW", "access", "update")
+    flags, categories = words("noscript", "loading", "stale"), words("@slow", "@connection")
+    client_id = ["client|id", 2, flags, 0, 0, 0, categories, *[Set(())] * 3]
     assert command("info", "client|id", "client|nope") == [client_id, None]
-    assert client_id in command("info", "client")[0][9]
+    assert client_id in command("info", "client")[0][9].items
     assert command() == command("info")
     assert command("count") == len(known) == len(command())
 
@@ -236,7 +242,7 @@ def test_keys_are_found_in_commands() -> None:
     """Keys are found in commands."""
     assert command("getkeys", "mset", "a", "b", "c", "d") == [b"a", b"c"]
     assert command("getkeys", "object", "encoding", "k") == [b"k"]
-    assert command("getkeysandflags", "get", "a") == [[b"a", {"RO", "access"}]]
+    assert command("getkeysandflags", "get", "a") == [[b"a", words("RO", "access")]]
     assert command("getkeys", "nope", "a") == "-ERR Invalid command specified"
     assert command("getkeys", "object", "nope", "k") == "-ERR Invalid command specified"
     assert command("getkeys", "ping", "x") == "-ERR The command has no key arguments"

@@ -27,7 +27,7 @@ from corecache.operations import ConditionFailed, Deleted, Resolved, Result, Upd
 from corecache.replication.actions import Action, Answer, Append, Refuse, WakeAt
 from corecache.replication.backups import Backups
 from corecache.replication.events import Applied, ClientWrites, Fetched, Request
-from corecache.replication.log import Entry
+from corecache.replication.log import Entry, newest_of, size_of
 from corecache.replication.membership import Membership
 from corecache.replication.messages import Claim, Partitional, Released, Replicated
 from corecache.replication.pending import Pending
@@ -55,6 +55,7 @@ class Primary:
         "_minima",
         "_pending",
         "_state",
+        "_unapplied_bytes",
         "_waiting",
         "activated",
         "backups",
@@ -78,6 +79,7 @@ class Primary:
         self._minima: list[tuple[Sequence, int]] = []
         self._alarm: Milliseconds | None = None
         self._date = Timestamp(0)
+        self._unapplied_bytes = size_of(state.log.window)
 
     @property
     def begun(self) -> bool:
@@ -128,6 +130,9 @@ class Primary:
             self._held += event.requests
             return self._wake_for(min(request.deadline for request in event.requests))
         refusal = self.membership.refusal()
+        if refusal is None and self._unapplied_bytes > self._state.settings.uncommitted_bytes_max:
+            # Small requests can make large entries: a new time to live writes the whole record.
+            refusal = NotDone("overloaded", f"{self._unapplied_bytes} bytes of the log wait to be applied; try again.")
         if refusal is not None:
             return [Refuse(event.requests, refusal)]
         return self._take(event.requests, now)
@@ -196,7 +201,12 @@ class Primary:
     def _append(self, resolved: list[Resolved]) -> list[Action]:
         log = self._state.log
         entry = Entry(self.epoch, Sequence(log.last + 1), tuple(resolved))
+        size_bytes = size_of((entry,))
+        if size_bytes > _LARGE_BYTES:
+            entry = Entry(entry.epoch, entry.sequence, newest_of(resolved))
+            size_bytes = size_of((entry,))
         log.append(entry)
+        self._unapplied_bytes += size_bytes
         return [Append([entry], log.generation)]
 
     # From the log to the answer.
@@ -226,6 +236,7 @@ class Primary:
         """Answers all that waited for these entries; activates, if the barrier is among them."""
         entries, actions = self._state.note_applied(event.upto, now)
         self._pending.note_applied(entries, event.upto)
+        self._unapplied_bytes -= size_of(entries)
         barrier = self.backups.barrier
         if not self.activated and barrier is not None and event.upto >= barrier:
             actions += self._activate()
@@ -357,6 +368,9 @@ class Primary:
 
 
 _NO_DEADLINE = Milliseconds(1 << 62)
+_LARGE_BYTES = 4 << 20
+"""An entry of this size is worth a look whether a key is in it more than once: a new time to live writes a whole value,
+so that a thousand small requests on one large record would be an entry of a thousand times its size."""
 
 
 def _wrote(results: list[Result]) -> bool:

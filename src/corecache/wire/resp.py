@@ -30,6 +30,12 @@ class Verbatim(msgspec.Struct, frozen=True):
     kind: str = "txt"
 
 
+class Set(msgspec.Struct, frozen=True):
+    """Things without an order, none twice: RESP3's set, RESP2's array."""
+
+    items: tuple["Reply", ...]
+
+
 class NullArray(msgspec.Struct, frozen=True):
     """No array: RESP2's *-1, RESP3's null."""
 
@@ -44,9 +50,9 @@ Reply: TypeAlias = (
     | Failure
     | Verbatim
     | NullArray
+    | Set
     | list["Reply"]
     | dict["Reply", "Reply"]
-    | frozenset[str]
     | None
 )
 
@@ -118,10 +124,9 @@ def _map(reply: dict[Reply, Reply], protocol: int) -> bytes:
     return b"%%%d\r\n%b" % (len(reply), pairs) if protocol == 3 else b"*%d\r\n%b" % (2 * len(reply), pairs)
 
 
-def _set(reply: frozenset[str], protocol: int) -> bytes:
-    # Sorted: the order of a set is another in each process
-    items = b"".join([_text(item, protocol) for item in sorted(reply)])
-    return b"%b%d\r\n%b" % (b"~" if protocol == 3 else b"*", len(reply), items)
+def _set(reply: Set, protocol: int) -> bytes:
+    items = b"".join([encode(item, protocol) for item in reply.items])
+    return b"%b%d\r\n%b" % (b"~" if protocol == 3 else b"*", len(reply.items), items)
 
 
 _LINE_ENDS_TO_SPACES = bytes.maketrans(b"\r\n", b"  ")
@@ -135,7 +140,7 @@ _ENCODERS: dict[type, Callable[[Any, int], bytes]] = {
     dict: _map,
     bool: _boolean,
     float: _double,
-    frozenset: _set,
+    Set: _set,
     Verbatim: _verbatim,
     NullArray: _null_array,
 }

@@ -91,7 +91,7 @@ def _slots(session: Session, _: Arguments) -> Reply:
     for first, last, node in ranges(session.server):
         if node is not None:
             host, port = endpoint(node)
-            answer.append([first, last, [host, port, id_of(node.id), []]])
+            answer.append([first, last, [host, port, id_of(node.id), {}]])
     return answer
 
 

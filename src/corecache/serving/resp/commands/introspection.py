@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from corecache.serving.resp.commands.arguments import SYNTAX
 from corecache.serving.resp.commands.command import Arguments, Command, Refusal
 from corecache.serving.resp.glob import Glob
-from corecache.wire.resp import Reply, Status
+from corecache.wire.resp import Reply, Set, Status
 
 if TYPE_CHECKING:
     from corecache.serving.resp.session import Session
@@ -28,19 +28,23 @@ def described(command: Command) -> Reply:
     return [
         command.name,
         command.arity,
-        frozenset(command.flags),
+        _words(command.flags),
         command.first_key,
         command.last_key,
         command.step,
-        frozenset(f"@{category}" for category in command.categories),
-        [],
-        [_keys_of(command)] if command.first_key else [],
-        [described(each) for each in command.subcommands],
+        _words(f"@{category}" for category in command.categories),
+        Set(()),
+        Set((_keys_of(command),) if command.first_key else ()),
+        Set(tuple(described(each) for each in command.subcommands)),
     ]
 
 
-def _access(command: Command) -> frozenset[str]:
-    return frozenset(("RO", "access")) if "readonly" in command.flags else frozenset(("RW", "access", "update"))
+def _words(words: Iterable[str]) -> Set:
+    return Set(tuple(Status(word) for word in words))
+
+
+def _access(command: Command) -> Set:
+    return _words(("RO", "access") if "readonly" in command.flags else ("RW", "access", "update"))
 
 
 def _keys_of(command: Command) -> Reply:

@@ -11,7 +11,7 @@ import msgspec
 
 from corecache.serving.resp.commands.arguments import OK
 from corecache.serving.resp.commands.clients import integer_or
-from corecache.serving.resp.commands.command import Arguments, Refusal
+from corecache.serving.resp.commands.command import Arguments, Refusal, echoed
 from corecache.serving.resp.commands.containers import container, subcommand
 from corecache.wire.resp import Reply
 
@@ -81,7 +81,9 @@ def _trimmed(arguments: Arguments) -> tuple[bytes, ...]:
 
 def _slowlog_get(session: "Session", arguments: Arguments) -> Reply:
     if len(arguments) > 3:
-        raise Refusal("ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.")
+        raise Refusal(
+            f"ERR unknown subcommand or wrong number of arguments for '{echoed(arguments[1])}'. Try SLOWLOG HELP."
+        )
     words = "ERR count should be greater than or equal to -1"
     count = integer_or(arguments[2], words) if len(arguments) == 3 else _SHOWN
     if count < -1:

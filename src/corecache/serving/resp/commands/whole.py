@@ -14,7 +14,9 @@ is refused: an iteration ends with an error rather than leave keys out in silenc
 
 import asyncio
 import secrets
+from collections import defaultdict
 from collections.abc import AsyncIterator
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -114,10 +116,10 @@ def _scan_of(arguments: Arguments) -> _Scan:
     text = arguments[1]
     if not 0 < len(text) <= 20 or not text.isdigit() or int(text) >= 2**64:
         raise Refusal("ERR invalid cursor")
-    if len(arguments) % 2:
-        raise Refusal(SYNTAX)
     pattern, count, kind = b"*", _SCAN_COUNT, b"string"
-    for option, value in zip(arguments[2::2], arguments[3::2], strict=True):
+    for option, value in zip_longest(arguments[2::2], arguments[3::2]):
+        if value is None:
+            raise Refusal(SYNTAX)
         match option.lower():
             case b"match":
                 pattern = value
@@ -230,11 +232,16 @@ async def _flush(session: "Session", arguments: Arguments) -> Reply:
     if len(arguments) > 2 or (len(arguments) == 2 and arguments[1].lower() not in (b"async", b"sync")):
         raise Refusal(SYNTAX)
     server = session.server
+    partitions = len(server.service.cluster().partitions)
     resume: bytes | None = b""
     while resume is not None:
         page = await keys_page(session, resume, None, server.config.limits.page_items_max)
+        # One request to each partition, however many of its keys there are.
+        requests: defaultdict[PartitionId, list[Delete]] = defaultdict(list)
+        for item in page.items:
+            requests[partition_of(item.key, partitions)].append(Delete(item.key))
         deadline = Milliseconds(server.clock.now() + server.config.resp.request_timeout_ms)
-        for outcome in await server.service.write_many([[Delete(item.key)] for item in page.items], deadline):
+        for outcome in await server.service.write_many(list(requests.values()), deadline):
             if isinstance(outcome, CoreCacheError):
                 raise outcome
         resume = page.resume
