@@ -83,8 +83,8 @@ class MemoryService:
 
     `arranged` is raised by every call while it is set; `gate`, when set, holds calls back until it opens. `begun`
     counts the calls, so that a test can wait until one has come as far as this. `elsewhere` are keys that another node
-    leads: nothing is known of them without waiting. `slots_are_partitions`: only keys of one slot can be written at once,
-    as if there were as many partitions, and not one.
+    leads: nothing is known of them without waiting. `slots_are_partitions`: only keys of one slot can be written at
+    once, as if there were as many partitions, and not one.
     """
 
     def __init__(self) -> None:
