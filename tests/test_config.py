@@ -154,7 +154,7 @@ def test_a_section_is_a_table() -> None:
     [
         ({"http": {"port_range_first": 8100}}, "http.port_range_first", "http.port_range_last"),
         ({"http": {"request_timeout_max_ms": 4999}}, "http.request_timeout_ms", "http.request_timeout_max_ms"),
-        ({"limits": {"value_bytes_max": 65 * 2**20}}, "limits.value_bytes_max", "replication.uncommitted_bytes_max"),
+        ({"limits": {"value_bytes_max": 65 * 2**20}}, "limits.value_bytes_max", "resp.request_bytes_max"),
         ({"limits": {"batch_bytes_max": 129 * 2**20}}, "limits.batch_bytes_max", "http.buffered_bytes_max"),
         ({"limits": {"page_bytes_max": 129 * 2**20}}, "limits.page_bytes_max", "http.buffered_bytes_max"),
         ({"storage": {"slow_level0_files": 4}}, "storage.compact_level0_files", "storage.slow_level0_files"),

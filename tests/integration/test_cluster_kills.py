@@ -23,7 +23,8 @@ WRITES = 20
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, zookeeper: ZooKeeperServer) -> Iterator[Cluster]:
     """Three nodes. Each test leaves them running, whole and settled."""
-    cluster = Cluster(tmp_path_factory.mktemp("kills"), f"{zookeeper.address}/kills", settings=failover.SETTINGS)
+    directory = tmp_path_factory.mktemp("kills")
+    cluster = Cluster(directory, f"{zookeeper.address}/{directory.name}", settings=failover.SETTINGS)
     with cluster.settled():
         yield cluster
 

@@ -31,7 +31,8 @@ WRITES = 10
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, zookeeper: ZooKeeperServer) -> Iterator[Cluster]:
     """Three nodes. Each test leaves them running, whole and settled."""
-    cluster = Cluster(tmp_path_factory.mktemp("pauses"), f"{zookeeper.address}/pauses")
+    directory = tmp_path_factory.mktemp("pauses")
+    cluster = Cluster(directory, f"{zookeeper.address}/{directory.name}")
     with cluster.settled():
         yield cluster
 

@@ -62,7 +62,8 @@ AWARE: dict[str, Callable[..., Any]] = {
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, zookeeper: ZooKeeperServer) -> Iterator[RespCluster]:
     """Three nodes. Each test leaves them running, whole and settled."""
-    cluster = RespCluster(tmp_path_factory.mktemp("resp"), f"{zookeeper.address}/resp")
+    directory = tmp_path_factory.mktemp("resp")
+    cluster = RespCluster(directory, f"{zookeeper.address}/{directory.name}")
     with cluster.settled():
         cluster.await_spread()
         yield cluster

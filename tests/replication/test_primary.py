@@ -4,9 +4,11 @@ from corecache.errors import Broken, NotDone, OutcomeUnknown
 from corecache.identity import Epoch, Incarnation, Lineage, Member, Milliseconds, NodeId, ReplicaId, Timestamp, Version
 from corecache.operations import (
     Absent,
+    AssignNew,
     ConditionFailed,
     Delete,
     Deleted,
+    Duplicate,
     Expire,
     Found,
     IfAbsent,
@@ -14,6 +16,7 @@ from corecache.operations import (
     Put,
     Read,
     Record,
+    Rejected,
     Retime,
     Until,
     Updated,
@@ -21,6 +24,7 @@ from corecache.operations import (
 )
 from corecache.placement.view import VersionedView, View
 from corecache.replication import actions, events
+from corecache.replication.log import size_of
 from replication.conversation import MEMBER, Conversation, Disk
 
 
@@ -56,19 +60,45 @@ def test_a_put_is_answered_only_after_it_is_durable_and_applied() -> None:
     assert talk.disk.records[b"k"] == Record(b"v", Version(1), Timestamp(1_000_000))
 
 
-def test_many_updates_of_a_large_record_are_one_record_in_the_log() -> None:
-    """A new time to live writes the whole value: of those in one entry, only the last is needed."""
+def test_many_updates_of_a_large_record_are_many_entries_or_refused() -> None:
+    """No entry is longer than a frame of the link can be, and what waits to be applied is bounded."""
     talk = serving()
     talk.write(Put(b"k", b"v" * (4 << 20)))
     asked = talk.write_all([(Retime(b"k", Until(after_ms=1000 + number)),) for number in range(1000)])
-    entry = talk.replica.log.window[-1]
+
+    assert all(size_of((entry,)) < 64 << 20 for entry in talk.replica.log.window)
+    assert size_of(talk.replica.log.window) < 128 << 20
     talk.append()
     talk.apply()
-
-    assert [each.key for each in entry.operations] == [b"k"]
-    assert all(talk.results[each] == [Updated(True)] for each in asked)
+    done = [each for each in asked if talk.results.get(each) == [Updated(True)]]
+    refused = [each for each in asked if isinstance(talk.results.get(each), NotDone)]
+    assert len(done) > 8
+    assert len(done) + len(refused) == 1000
     record = talk.disk.records[b"k"]
-    assert record.expires == record.timestamp + 1999
+    assert record.expires == record.timestamp + 999 + len(done)
+
+
+def test_a_request_that_would_write_too_much_writes_nothing() -> None:
+    """A transaction of a few bytes could write the same large value any number of times."""
+    talk = serving()
+    talk.write(Put(b"k", b"v" * (8 << 20)))
+    copies = talk.write_all([tuple(Duplicate(b"k", b"c%d" % number, True, False) for number in range(100))])[0]
+    talk.finish()
+
+    assert talk.results[copies] == [Rejected("too_long")] * 100
+    assert list(talk.disk.records) == [b"k"]
+
+
+def test_a_record_that_the_disk_can_not_give_is_missed_wherever_it_is_needed() -> None:
+    """Also the second key of an operation: its request is refused, and no other."""
+    talk = serving()
+    asked = talk.write_all([(Duplicate(b"a", b"b", True, False),), (AssignNew(b"c", ((b"c", b"1"), (b"b", b"2"))),)])
+    talk.fetching.clear()
+    record = Record(b"v", Version(1), Timestamp(1))
+    damaged = Broken("storage_unreadable", "A block is damaged.")
+    talk.feed(events.Fetched(talk.replica.facts.epoch, {b"a": record, b"c": None}, {b"b": damaged}))
+
+    assert [talk.results[each] for each in asked] == [damaged, damaged]
 
 
 def test_small_requests_do_not_make_the_log_grow_without_bound() -> None:

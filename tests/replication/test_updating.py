@@ -224,7 +224,7 @@ def test_duplicates() -> None:
 
 def _taken(pending: Pending, *operations: Operation) -> list[Request]:
     told: dict[Sequence, list[tuple[Request, list[Result]]]] = {Sequence(n): [] for n in range(9)}
-    return pending.take([Request(operations, Milliseconds(0), 0)], Sequence(1), DATE, [], told)
+    return pending.take([Request(operations, Milliseconds(0), 0)], Sequence(1), DATE, [], told)[0]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ class Executor:
         pending, resolved, request = self._pending, list[Resolved](), Request(operations, Milliseconds(0), 0)
         self._sequence = LogSequence(self._sequence + 1)
         told: dict[LogSequence, list[tuple[Request, list[Result]]]] = defaultdict(list)
-        parked = pending.take([request], self._sequence, self.date, resolved, told)
+        parked, _ = pending.take([request], self._sequence, self.date, resolved, told)
         if parked:
             assert not resolved
             fetch = pending.park(Epoch(1), parked)

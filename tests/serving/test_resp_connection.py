@@ -1,11 +1,15 @@
 """Connections of Redis's protocol: order, back-pressure, limits, transactions, and the two kinds of client."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from corecache.config import KIB
 from corecache.errors import NotDone, OutcomeUnknown
+from corecache.identity import Milliseconds
+from corecache.operations import Operation
+from corecache.ports import Reply
 from serving.resp_lab import Lab, packed, served
 
 
@@ -309,7 +313,70 @@ async def test_a_transaction_over_slots_is_refused(lab: Lab) -> None:
     assert answers[4:] == [None, None]
 
 
+# What would hurt others, or grow.
+
+
+@served(pipeline_bytes_max=64 * KIB)
+async def test_an_answer_that_is_too_long_is_refused(lab: Lab) -> None:
+    """An answer that is too long is refused."""
+    wire = await lab.connect()
+    await wire.send_bytes(packed("SET", "a", b"x" * 50_000))
+    assert await wire.answer() == b"OK"
+    assert (await wire.ask("MGET a a")).startswith("ERR the answer would be longer")
+    await wire.ask("MULTI", "GET a", "GET a", "SET a 1")
+    assert (await wire.ask("EXEC")).startswith("ERR the transaction is done; its answer")
+    assert await wire.ask("GET a") == b"1"
+
+
+@served(operations_max=3)
+async def test_a_command_has_so_many_keys_and_no_more(lab: Lab) -> None:
+    """A command has so many keys and no more."""
+    wire = await lab.connect()
+    assert await wire.ask("MSET {t}a 1 {t}b 2 {t}c 3", "DEL {t}a {t}b {t}c") == [b"OK", 3]
+    assert (await wire.ask("DEL {t}a {t}b {t}c {t}d")).startswith("ERR the command has too many keys")
+    answers = await wire.ask("MULTI", "SET a 1", "SET a 2", "SET a 3", "SET a 4", "EXEC", "GET a")
+    assert answers[4].startswith("ERR the transaction is too long")
+    assert answers[5].startswith("EXECABORT")
+    assert answers[6] is None
+
+
+@served()
+async def test_a_server_that_stops_drops_what_it_has_not_begun(lab: Lab) -> None:
+    """A server that stops drops what it has not begun."""
+    wire, gate = await lab.connect(), hold(lab)
+    await wire.send("SET a 1", "DBSIZE", "SET a 2")
+    await lab.until(lambda: lab.service.begun > 0)
+    stopping = asyncio.create_task(lab.server.stop(10_000))
+    await asyncio.sleep(0)
+    gate.set()
+    assert await wire.answer() == b"OK"
+    assert await wire.ended()
+    await asyncio.wait_for(stopping, 5)
+    assert lab.service.records[b"a"].value == b"1"
+
+
 # Outcomes.
+
+
+@served(clustered=True)
+async def test_what_was_not_done_is_tried_again_unless_a_later_command_was(lab: Lab) -> None:
+    """What was not done is tried again, unless a later command on its key was carried out meanwhile."""
+    wire, held = await lab.connect(), []
+
+    def begin(operations: Sequence[Operation], deadline: Milliseconds, reply: Reply) -> None:
+        held.append((operations, reply))
+
+    lab.service.begin = begin  # type: ignore[method-assign]
+    wire = await lab.connect()
+    await wire.send("SET a 1", "SET b 1", "SET a 2")
+    await lab.until(lambda: len(held) == 3)
+    (_, first), (_, other), (operations, second) = held
+    second.set_result(await lab.service.write(operations, Milliseconds(0)))
+    moved = NotDone("no_primary", "It was moved.")
+    first.set_exception(moved)
+    other.set_exception(moved)
+    assert await wire.answers(3) == ["CLUSTERDOWN It was moved.", b"OK", b"OK"]
+    assert {key: record.value for key, record in lab.service.records.items()} == {b"a": b"2", b"b": b"1"}
 
 
 @pytest.mark.parametrize(

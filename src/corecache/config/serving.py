@@ -152,6 +152,10 @@ class Resp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request_bytes_max: Annotated[
         int, Meta(ge=MIB, le=64 * GIB, description="All arguments of one command together; beyond it: disconnected.")
     ] = 64 * MIB
+    operations_max: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000, description="Keys in one command, and commands in one transaction; others wait."),
+    ] = 10_000
     slowlog_us: Annotated[
         int, Meta(ge=0, le=3_600_000_000, description="A command that takes longer is noted (SLOWLOG).")
     ] = 10_000

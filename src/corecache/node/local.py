@@ -33,12 +33,13 @@ from corecache.operations import (
     Put,
     Record,
     Result,
+    Retime,
 )
 from corecache.placement.recovery import Copy
 from corecache.ports import UNCACHED, Clock, Item, Reply, Store, Uncached
 from corecache.replication.replica import Replica
 
-_GROWING = frozenset((Put, Assign, AssignNew, Extend, Overwrite, Add, AddFloat, Duplicate))
+_GROWING = frozenset((Put, Assign, AssignNew, Extend, Overwrite, Add, AddFloat, Duplicate, Retime))
 """Operations that may need more room than there was."""
 
 

@@ -23,7 +23,7 @@ from corecache.node.calls import Calls
 from corecache.node.local import Local
 from corecache.node.requests import ManyReplies, Slot, size_of
 from corecache.node.views import Views
-from corecache.operations import Operation, Record, Result
+from corecache.operations import Operation, Record, Result, keys_of
 from corecache.ports import Clock, Item, Reply
 from corecache.wire.calls import ReadCall, ScanCall, ScanReply, StaleCall, StaleReply, WriteCall
 
@@ -245,7 +245,7 @@ class Router:
         for index in reversed(indexes):
             partition, operations = requests[index]
             outcome = outcomes[index]
-            keys = {operation.key for operation in operations}
+            keys = {key for operation in operations for key in keys_of(operation)}
             if isinstance(outcome, NotDone):
                 if self.may_repeat(partition, outcome) and executed.isdisjoint(keys):
                     repeated.append(index)

@@ -198,13 +198,3 @@ def size_of(entries: Iterable[Entry]) -> int:
             record = operation.record
             size_bytes += len(operation.key) + (32 if record is None else 32 + len(record.value))
     return size_bytes
-
-
-def newest_of(resolved: list[Resolved]) -> tuple[Resolved, ...]:
-    """Returns what is resolved last of each key: an entry is applied as a whole, nobody sees what was between."""
-    newest: dict[bytes, Resolved] = {}
-    for each in resolved:
-        # To the end: versions grow within an entry.
-        newest.pop(each.key, None)
-        newest[each.key] = each
-    return tuple(newest.values())

@@ -51,6 +51,9 @@ from corecache.replication.events import Request
 from corecache.replication.log import Entry
 from corecache.replication.updating import Change, updated
 
+WRITTEN_BYTES_MAX = 32 << 20
+"""What updates may write into one entry, and one request beyond what it brought: a small one can write much."""
+
 _ABSENT = Absent()
 _DELETED = Deleted()
 
@@ -90,13 +93,15 @@ class Pending:
         date: Timestamp,
         resolved: list[Resolved],
         told: dict[Sequence, list[tuple[Request, list[Result]]]],
-    ) -> list[Request]:
-        """Resolves requests in their order as part of the entry `sequence`; returns those that must be parked, held.
+    ) -> tuple[list[Request], Many[Request]]:
+        """Resolves requests in their order as part of the entry `sequence`.
 
-        What changes is added to `resolved`; a request's results to `told`, by the sequence that they lean on.
+        What changes is added to `resolved`; a request's results to `told`, by the sequence that they lean on. Returns
+        the requests that must be parked, held, and those that were not looked at, because the entry is full.
         """
         touched, usual, parked = self._touched, told[sequence], []
-        for request in requests:
+        left_bytes = WRITTEN_BYTES_MAX
+        for index, request in enumerate(requests):
             operations = request.operations
             operation = operations[0]
             # The usual request first: one put without a condition, on a key that nobody waits for.
@@ -108,9 +113,13 @@ class Pending:
                 self._hold(request)
                 parked.append(request)
             else:
+                before = len(resolved)
                 results, leans_on = self.resolve(request, {}, sequence, date, resolved)
                 told[leans_on].append((request, results))
-        return parked
+                left_bytes -= written_bytes(resolved, before)
+                if left_bytes < 0:
+                    return parked, requests[index + 1 :]
+        return parked, ()
 
     def _must_wait(self, request: Request) -> bool:
         """Says whether a request can't be resolved yet, for want of a record or behind one that can't."""
@@ -201,8 +210,16 @@ class Pending:
         before, version = len(resolved), self.version
         keys = _all_keys(operations)
         undo = {key: self._overlay.get(key) for key in keys}
-        results = [self._resolve_one(operation, fetched, sequence, date, resolved) for operation in operations]
-        if any(type(result) is ConditionFailed for result in results):
+        left_bytes = request.size_bytes + WRITTEN_BYTES_MAX
+        results: list[Result] = []
+        for operation in operations:
+            at = len(resolved)
+            results.append(self._resolve_one(operation, fetched, sequence, date, resolved))
+            left_bytes -= written_bytes(resolved, at)
+            if left_bytes < 0:
+                results = [Rejected("too_long")] * len(operations)
+                break
+        if left_bytes < 0 or any(type(result) is ConditionFailed for result in results):
             del resolved[before:]
             self.version = version
             for key, known in undo.items():
@@ -323,6 +340,13 @@ class Pending:
     def _remove(self, key: bytes, sequence: Sequence, resolved: list[Resolved]) -> None:
         self._overlay[key] = (sequence, None)
         resolved.append(Resolved(key, None))
+
+
+def written_bytes(resolved: Many[Resolved], first: int) -> int:
+    """Returns the bytes of the values that were resolved from a place on."""
+    if first == len(resolved):
+        return 0
+    return sum(len(each.record.value) for each in resolved[first:] if each.record is not None)
 
 
 def _all_keys(operations: Many[Operation]) -> list[bytes]:

@@ -21,16 +21,17 @@ from collections.abc import Sequence as Many
 
 import msgspec
 
-from corecache.errors import CoreCacheError, NotDone, OutcomeUnknown
+from corecache.errors import NotDone, OutcomeUnknown
 from corecache.identity import Epoch, Member, Milliseconds, NodeId, Sequence, Timestamp
 from corecache.operations import ConditionFailed, Deleted, Resolved, Result, Updated, Written
 from corecache.replication.actions import Action, Answer, Append, Refuse, WakeAt
 from corecache.replication.backups import Backups
 from corecache.replication.events import Applied, ClientWrites, Fetched, Request
-from corecache.replication.log import Entry, newest_of, size_of
+from corecache.replication.log import Entry, size_of
 from corecache.replication.membership import Membership
 from corecache.replication.messages import Claim, Partitional, Released, Replicated
-from corecache.replication.pending import Pending
+from corecache.replication.pending import WRITTEN_BYTES_MAX, Pending, written_bytes
+from corecache.replication.refusals import behind, too_few_at_the_end, too_late, unreadable
 from corecache.replication.state import State
 from corecache.replication.transfer import Throttle
 
@@ -130,9 +131,6 @@ class Primary:
             self._held += event.requests
             return self._wake_for(min(request.deadline for request in event.requests))
         refusal = self.membership.refusal()
-        if refusal is None and self._unapplied_bytes > self._state.settings.uncommitted_bytes_max:
-            # Small requests can make large entries: a new time to live writes the whole record.
-            refusal = NotDone("overloaded", f"{self._unapplied_bytes} bytes of the log wait to be applied; try again.")
         if refusal is not None:
             return [Refuse(event.requests, refusal)]
         return self._take(event.requests, now)
@@ -141,17 +139,24 @@ class Primary:
         actions: list[Action] = []
         late = [request for request in requests if request.deadline <= now]
         if late:
-            actions.append(Refuse(late, _too_late()))
+            actions.append(Refuse(late, too_late()))
             requests = [request for request in requests if request.deadline > now]
-        sequence = Sequence(self._state.log.last + 1)
-        resolved: list[Resolved] = []
-        told: dict[Sequence, list[Told]] = defaultdict(list)
-        parked = self._pending.take(requests, sequence, self._date, resolved, told)
-        actions += self._append_resolved(resolved, told, now)
-        if parked:
-            actions.append(self._pending.park(self.epoch, parked))
-            actions += self._wake_for(min(request.deadline for request in parked))
+        while requests:
+            if self._is_behind():
+                return [*actions, Refuse(list(requests), behind(self._unapplied_bytes))]
+            sequence = Sequence(self._state.log.last + 1)
+            resolved: list[Resolved] = []
+            told: dict[Sequence, list[Told]] = defaultdict(list)
+            parked, requests = self._pending.take(requests, sequence, self._date, resolved, told)
+            actions += self._append_resolved(resolved, told, now)
+            if parked:
+                actions.append(self._pending.park(self.epoch, parked))
+                actions += self._wake_for(min(request.deadline for request in parked))
         return actions
+
+    def _is_behind(self) -> bool:
+        """Says whether too much waits to be applied: small requests can make large entries."""
+        return self._unapplied_bytes > self._state.settings.uncommitted_bytes_max
 
     def on_fetched(self, event: Fetched, now: Milliseconds) -> list[Action]:
         """Resolves the oldest parked group; refuses those of its requests that need what the disk can't give."""
@@ -159,9 +164,10 @@ class Primary:
             return []
         group = self._pending.unpark()
         actions: list[Action] = []
-        late, ready = [], []
+        late: list[Request] = []
+        ready: deque[Request] = deque()
         for request in group.requests:
-            error = next((event.unreadable[op.key] for op in request.operations if op.key in event.unreadable), None)
+            error = unreadable(request, event, alone=len(group.requests) == 1)
             if error is not None:
                 actions.append(Refuse([request], error))
             elif request.deadline <= now:
@@ -169,18 +175,22 @@ class Primary:
             else:
                 ready.append(request)
         if late:
-            actions.append(Refuse(late, _too_late()))
+            actions.append(Refuse(late, too_late()))
         refusal = self.membership.refusal()
         if refusal is not None and ready:
-            actions.append(Refuse(ready, refusal))
-            ready = []
-        sequence = Sequence(self._state.log.last + 1)
-        resolved: list[Resolved] = []
-        told: dict[Sequence, list[Told]] = defaultdict(list)
-        for request in ready:
-            results, leans_on = self._pending.resolve(request, event.records, sequence, self._date, resolved)
-            told[leans_on].append((request, results))
-        actions += self._append_resolved(resolved, told, now)
+            actions.append(Refuse(list(ready), refusal))
+            ready.clear()
+        while ready:
+            sequence = Sequence(self._state.log.last + 1)
+            resolved: list[Resolved] = []
+            told: dict[Sequence, list[Told]] = defaultdict(list)
+            left_bytes = WRITTEN_BYTES_MAX
+            while ready and left_bytes >= 0:
+                request, before = ready.popleft(), len(resolved)
+                results, leans_on = self._pending.resolve(request, event.records, sequence, self._date, resolved)
+                told[leans_on].append((request, results))
+                left_bytes -= written_bytes(resolved, before)
+            actions += self._append_resolved(resolved, told, now)
         self._pending.release(group, self._state.log.applied)
         return actions
 
@@ -201,12 +211,8 @@ class Primary:
     def _append(self, resolved: list[Resolved]) -> list[Action]:
         log = self._state.log
         entry = Entry(self.epoch, Sequence(log.last + 1), tuple(resolved))
-        size_bytes = size_of((entry,))
-        if size_bytes > _LARGE_BYTES:
-            entry = Entry(entry.epoch, entry.sequence, newest_of(resolved))
-            size_bytes = size_of((entry,))
         log.append(entry)
-        self._unapplied_bytes += size_bytes
+        self._unapplied_bytes += size_of((entry,))
         return [Append([entry], log.generation)]
 
     # From the log to the answer.
@@ -246,7 +252,7 @@ class Primary:
             if self._has_enough_copies(waiting.upto):
                 answers += waiting.answers
             else:
-                actions.append(Refuse([request for request, _ in waiting.answers], _too_few_at_the_end()))
+                actions.append(Refuse([request for request, _ in waiting.answers], too_few_at_the_end()))
         while self._minima and self._minima[0][0] <= event.upto:
             del self._minima[0]
         return self._answer(answers, now) + actions if answers else actions
@@ -327,7 +333,7 @@ class Primary:
         late = self._pending.take_overdue(now) + [request for request in self._held if request.deadline <= now]
         if late:
             self._held = [request for request in self._held if request.deadline > now]
-            actions.append(Refuse(late, _too_late()))
+            actions.append(Refuse(late, too_late()))
         deadlines = [waiting.deadline for waiting in self._waiting]
         deadlines += [request.deadline for request in (*self._pending.parked(), *self._held)]
         return actions + self._wake_for(min(deadlines, default=_NO_DEADLINE))
@@ -368,9 +374,6 @@ class Primary:
 
 
 _NO_DEADLINE = Milliseconds(1 << 62)
-_LARGE_BYTES = 4 << 20
-"""An entry of this size is worth a look whether a key is in it more than once: a new time to live writes a whole value,
-so that a thousand small requests on one large record would be an entry of a thousand times its size."""
 
 
 def _wrote(results: list[Result]) -> bool:
@@ -380,14 +383,3 @@ def _wrote(results: list[Result]) -> bool:
         for result in results
     )
     return changed and not any(type(result) is ConditionFailed for result in results)
-
-
-def _too_late() -> NotDone:
-    return NotDone("deadline_passed", "The deadline passed before the write was begun; try again.", 0)
-
-
-def _too_few_at_the_end() -> CoreCacheError:
-    return OutcomeUnknown(
-        "too_few_copies",
-        "Fewer replicas than needed hold the write by now: it may be lost if they are; look, or repeat.",
-    )

@@ -5,7 +5,7 @@ or changes how answers look, waits until everything before it is answered.
 
 Rule 1: nothing grows. Commands under way and answers that wait are bounded; beyond that the next command is not taken,
 and then nothing more is read.
-Rule 2: a connection ends a turn of the loop after so many commands, so that the others have theirs.
+Rule 2: a connection ends a turn of the loop after so many commands, or so much time, so that the others have theirs.
 Rule 3: whatever ends the connection, all commands that came whole before it are answered first.
 """
 
@@ -28,6 +28,7 @@ from corecache.wire.resp import Failure, Reply, Status, encode
 from corecache.wire.resp_requests import ProtocolFault, Requests
 
 _TURN_COMMANDS = 256
+_TURN_US = 5000
 _WRITE_BYTES = 64 * 1024
 _ECHOED_BYTES = 128
 _QUEUED = Status("QUEUED")
@@ -136,6 +137,7 @@ class Connection(asyncio.Protocol):
     def stop(self) -> None:
         """Takes no more commands, and ends when those under way are answered."""
         self._last = self._ended = True
+        self._held = None
         self._end_if_through()
 
     def abort(self) -> None:
@@ -150,7 +152,7 @@ class Connection(asyncio.Protocol):
         self._turn_us = perf_counter_ns() // 1000
         self._deadline = Milliseconds(self.shared.clock.now() + self._limits.request_timeout_ms)
         self._reads_at_once = 0
-        left = _TURN_COMMANDS
+        left, cut = _TURN_COMMANDS, False
         usual = self._is_usual()
         try:
             while left and self._may_begin():
@@ -164,6 +166,9 @@ class Connection(asyncio.Protocol):
                 if not (usual and self._take_usual(arguments)):
                     self._take(arguments)
                     usual = self._is_usual()
+                    if perf_counter_ns() // 1000 - self._turn_us > _TURN_US:
+                        cut = True
+                        break
                 if len(self._answers.out) >= _WRITE_BYTES:
                     self._flush()
         except ProtocolFault as fault:
@@ -173,7 +178,7 @@ class Connection(asyncio.Protocol):
             self._running = False
         if self._reads_at_once:
             self.shared.note_reads(self._reads_at_once, _TURN_COMMANDS - left, self._turn_us)
-        if left == 0:
+        if left == 0 or cut:
             self._schedule()
         self._read_on_or_not()
         self._flush()
@@ -344,8 +349,8 @@ class Connection(asyncio.Protocol):
         """Answers a command at once, behind those that came before it."""
         if slot.command == "client|reply":
             slot.silent = slot.session.replies != "on"
-        self._answers.give(slot, slot.encoded(reply))
         self.shared.note_time(slot.session, slot.command, slot.arguments, slot.begun_us)
+        self._answers.give(slot, slot.encoded(reply))
 
     def _flush(self) -> None:
         answers = self._answers

@@ -63,6 +63,7 @@ class Session:
         "no_touch",
         "protocol",
         "queued",
+        "queued_bytes",
         "quits",
         "readonly",
         "replies",
@@ -94,6 +95,7 @@ class Session:
         self.cluster_aware = False
         self.quits = False
         self.queued: list[tuple[Command, list[bytes]]] | None = None
+        self.queued_bytes = 0
         self.spoiled = False
         """Whether a command of the transaction was refused when it was queued."""
         self.watched: dict[bytes, Version | None] = {}

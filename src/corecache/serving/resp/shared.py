@@ -17,8 +17,20 @@ from corecache.serving.resp.session import Session
 if TYPE_CHECKING:
     from corecache.serving.resp.connection import Connection
 
-_CURABLE = frozenset(("no_lease", "no_primary", "no_room", "not_ready", "stepped_down", "unreachable"))
-"""What may be otherwise in a moment, or on another node."""
+_CURABLE = frozenset(
+    (
+        "no_lease",
+        "no_primary",
+        "no_room",
+        "not_ready",
+        "stepped_down",
+        "stopping",
+        "storage_failed",
+        "too_few_copies",
+        "unreachable",
+    )
+)
+"""What may be otherwise in a moment, or on another node; whether it is tried again is for the node to say."""
 
 
 class Shared:

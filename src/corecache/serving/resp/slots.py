@@ -11,7 +11,7 @@ import structlog
 
 from corecache.errors import CoreCacheError
 from corecache.identity import Milliseconds
-from corecache.operations import Operation, Result
+from corecache.operations import Found, Operation, Result, Updated
 from corecache.serving.resp.commands.command import Arguments, Refusal
 from corecache.serving.resp.session import Session
 from corecache.wire.resp import Failure, Reply, Status, encode
@@ -19,6 +19,7 @@ from corecache.wire.resp import Failure, Reply, Status, encode
 log = structlog.get_logger("corecache.resp")
 
 OK = Status("OK")
+TOO_LONG = Failure("ERR the answer would be longer than resp.pipeline_bytes_max allows; ask for less at once")
 _OK_OCTETS = encode(OK, 2)
 
 
@@ -43,6 +44,7 @@ class Slot:
         "deadline",
         "executor",
         "keys",
+        "number",
         "octets",
         "operations",
         "session",
@@ -61,6 +63,8 @@ class Slot:
         self.answer: Callable[[Sequence[Result]], Reply] | None = None
         """What results mean; None: that all is well."""
         self.deadline = Milliseconds(0)
+        self.number = 0
+        """Of this command among those of its connection that were handed to primaries."""
         self.keys: Sequence[bytes] = ()
 
     def done(self) -> bool:
@@ -81,6 +85,8 @@ class Slot:
         if self.answer is None:
             return OK
         try:
+            if len(results) > 1 and values_bytes(results) > self.session.server.config.resp.pipeline_bytes_max:
+                return TOO_LONG
             return self.answer(results)
         except Refusal as refusal:
             return Failure(str(refusal))
@@ -107,14 +113,16 @@ class Answers:
         """Takes a command that is answered at once."""
         if self.waiting:
             slot.octets = octets
+            slot.arguments = slot.operations = ()
             self.waiting.append(slot)
             self.waiting_bytes += len(octets)
         else:
             self.out += octets
 
     def fill(self, slot: Slot, octets: bytes) -> None:
-        """Takes the answer of a slot that waits."""
+        """Takes the answer of a slot that waits, which is all that is kept of it."""
         slot.octets = octets
+        slot.arguments = slot.operations = ()
         waiting = self.waiting
         if waiting[0] is not slot:
             self.waiting_bytes += len(octets)
@@ -132,6 +140,17 @@ class Answers:
             slot.octets = slot.octets or b""
         self.waiting.clear()
         self.out.clear()
+
+
+def values_bytes(results: Sequence[Result]) -> int:
+    """Returns the bytes of the values that results tell."""
+    size_bytes = 0
+    for result in results:
+        if isinstance(result, Found):
+            size_bytes += len(result.record.value)
+        elif isinstance(result, Updated) and result.value is not None:
+            size_bytes += len(result.value)
+    return size_bytes
 
 
 def defect(arguments: Arguments) -> Failure:

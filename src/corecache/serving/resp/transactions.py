@@ -15,11 +15,12 @@ from corecache.serving.resp.answers import failure_of
 from corecache.serving.resp.commands.command import Arguments, Command, Plan, Refusal
 from corecache.serving.resp.routing import moved, one_slot
 from corecache.serving.resp.session import Session
+from corecache.serving.resp.slots import values_bytes
 from corecache.wire.resp import Failure, NullArray, Reply, Status
 
 _OK = Status("OK")
 _NOT_HERE = frozenset(("flushall", "flushdb"))
-_QUEUED_MAX = 100_000
+_WATCHED_MAX = 10_000
 
 
 def queue(session: Session, command: Command, arguments: Arguments) -> None:
@@ -27,8 +28,10 @@ def queue(session: Session, command: Command, arguments: Arguments) -> None:
     if command.name in _NOT_HERE:
         raise Refusal(f"ERR {command.name.upper()} can't stand in a transaction")
     assert session.queued is not None
-    if len(session.queued) >= _QUEUED_MAX:
-        raise Refusal(f"ERR a transaction has at most {_QUEUED_MAX} commands")
+    resp = session.server.config.resp
+    session.queued_bytes += sum(len(word) for word in arguments)
+    if len(session.queued) >= resp.operations_max or session.queued_bytes > resp.request_bytes_max:
+        raise Refusal("ERR the transaction is too long (resp.operations_max, resp.request_bytes_max)")
     keys = command.keys(arguments)
     if keys:
         one_slot(keys)
@@ -42,6 +45,7 @@ def multi(session: Session, _: Arguments) -> Reply:
     if session.queued is not None:
         return Failure("ERR MULTI calls can not be nested")
     session.queued = []
+    session.queued_bytes = 0
     session.spoiled = False
     return _OK
 
@@ -67,6 +71,8 @@ async def watch(session: Session, arguments: Arguments) -> Reply:
         return Failure("ERR WATCH inside MULTI is not allowed")
     server = session.server
     one_slot(arguments[1:])
+    if len(session.watched) + len(arguments) > _WATCHED_MAX:
+        raise Refusal(f"ERR at most {_WATCHED_MAX} keys can be watched")
     if session.cluster_aware and not server.service.leads(arguments[1]):
         raise moved(server, arguments[1])
     deadline = _deadline(session)
@@ -106,9 +112,15 @@ async def execute(session: Session, _: Arguments) -> Reply:
     if operations:
         keys = [key for operation in operations for key in keys_of(operation)]
         one_slot(keys)
+        if len(operations) > session.server.config.resp.operations_max:
+            raise Refusal("ERR the transaction has too many keys (resp.operations_max)")
         results = await session.server.service.write(operations, _deadline(session))
         if any(isinstance(result, ConditionFailed) for result in results):
             return NullArray()
+        if values_bytes(results) > session.server.config.resp.pipeline_bytes_max:
+            return Failure(
+                "ERR the transaction is done; its answer would be longer than resp.pipeline_bytes_max allows"
+            )
     return await _answers(session, queued, plans, results[len(watched) :])
 
 

@@ -26,6 +26,8 @@ _NOT_ASKED_FOR: Final = (
     "Are you sure your configuration is correct?"
 )
 
+_NAME_BYTES_MAX = 512
+
 
 def mode_of(session: "Session") -> str:
     """Returns how Redis would call this node: alone ("standalone") or one of a cluster ("cluster")."""
@@ -155,6 +157,8 @@ def _setinfo(session: "Session", arguments: Arguments) -> Reply:
 
 def _check_name(name: bytes, what: str) -> None:
     """Refuses what would break a line of CLIENT LIST."""
+    if len(name) > _NAME_BYTES_MAX:
+        raise Refusal(f"ERR {what} cannot be longer than {_NAME_BYTES_MAX} bytes.")
     if not all(33 <= byte <= 126 for byte in name):
         raise Refusal(f"ERR {what} cannot contain spaces, newlines or special characters.")
 

@@ -16,6 +16,8 @@ from corecache.wire.resp import Reply
 if TYPE_CHECKING:
     from corecache.serving.resp.session import Server, Session
 
+_PATTERNS_MAX = 64
+
 
 def settings_of(server: "Server") -> dict[str, str]:
     """Returns the settings that there are in Redis too, under Redis's names and in its units."""
@@ -45,6 +47,8 @@ def settings_of(server: "Server") -> dict[str, str]:
 
 
 def _config_get(session: "Session", arguments: Arguments) -> Reply:
+    if len(arguments) > _PATTERNS_MAX + 2:
+        raise Refusal(f"ERR at most {_PATTERNS_MAX} patterns at once")
     patterns = [Glob(word.lower()) for word in arguments[2:]]
     settings = settings_of(session.server).items()
     return {name: value for name, value in settings if any(each.matches(name.encode()) for each in patterns)}

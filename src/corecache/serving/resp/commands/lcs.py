@@ -13,10 +13,10 @@ from corecache.serving.resp.commands.arguments import SYNTAX, checked_keys, foll
 from corecache.serving.resp.commands.command import Arguments, Command, Plan, Refusal
 from corecache.wire.resp import Failure, Reply
 
-_CELLS_MAX = 1 << 27
-"""As many as Redis's default allows."""
+_CELLS_MAX = 1 << 25
 _BYTES_MAX = 1 << 18
-"""Of both values: the answer is worked out while every other client of the node waits, some 0.1 s with these."""
+"""Of both values: the answer is worked out while every other client of the node waits, some 0.1 s with these. Redis
+allows four times the cells."""
 
 
 class _Comparison(msgspec.Struct):
