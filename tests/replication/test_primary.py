@@ -101,6 +101,19 @@ def test_a_record_that_the_disk_can_not_give_is_missed_wherever_it_is_needed() -
     assert [talk.results[each] for each in asked] == [damaged, damaged]
 
 
+def test_what_is_resolved_after_a_fetch_is_bounded_too() -> None:
+    """A thousand small requests that wait for the disk can write a large value each."""
+    talk = serving()
+    talk.write(Put(b"k", b"v" * (8 << 20)))
+    talk.finish()
+    asked = talk.write_all([(Duplicate(b"k", b"c%d" % number, True, False),) for number in range(100)])
+    talk.finish()
+
+    done = [each for each in asked if talk.results[each] == [Updated(True)]]
+    assert 8 <= len(done) < 20
+    assert all(isinstance(talk.results[each], NotDone) for each in asked if each not in done)
+
+
 def test_small_requests_do_not_make_the_log_grow_without_bound() -> None:
     """What is not applied is counted in bytes, whatever was asked."""
     talk = serving()

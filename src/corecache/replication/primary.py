@@ -181,6 +181,9 @@ class Primary:
             actions.append(Refuse(list(ready), refusal))
             ready.clear()
         while ready:
+            if self._is_behind():
+                actions.append(Refuse(list(ready), behind(self._unapplied_bytes)))
+                break
             sequence = Sequence(self._state.log.last + 1)
             resolved: list[Resolved] = []
             told: dict[Sequence, list[Told]] = defaultdict(list)

@@ -213,7 +213,11 @@ class Connection(asyncio.Protocol):
 
     def _again(self) -> None:
         self._scheduled = False
-        if not self._closed:
+        if self._drained and self._held is None and not (self._paused or self._closed):
+            # Nothing is there to be taken: what was answered is to be sent.
+            self._flush()
+            self._end_if_through()
+        elif not self._closed:
             self._run()
 
     def _slot(self, arguments: list[bytes], silent: bool) -> Slot:
