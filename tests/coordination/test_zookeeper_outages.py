@@ -117,7 +117,10 @@ def test_an_end_while_no_server_is_there_is_quick(own_server: ZooKeeperServer) -
 
 
 def test_a_proposal_whose_answer_is_lost_is_unknown_and_can_be_settled(own_server: ZooKeeperServer) -> None:
-    """The server dies with the proposal: whatever became of it, a second one on the version read afterwards decides."""
+    """The server dies with the proposal: whatever became of it, a second one on the version read afterwards decides.
+
+    A client that meets the server before it answers waits for a third of the session's time-out: hence a short one.
+    """
 
     async def scene(stage: ZooKeeperStage) -> None:
         node = await stage.coordinator()
@@ -144,7 +147,7 @@ def test_a_proposal_whose_answer_is_lost_is_unknown_and_can_be_settled(own_serve
             assert settled == VersionedView(view(8), found.version + 1) == await node.view(ONE)
         assert unknown == 3
 
-    play(settings(own_server.address, session_timeout_ms=60_000), scene)
+    play(settings(own_server.address, session_timeout_ms=15_000), scene)
 
 
 def test_what_a_watch_missed_is_found_by_the_sweep(zookeeper_address: str) -> None:
