@@ -244,7 +244,9 @@ class Backups:
             raise Contradiction(f"{sender.node} acknowledged {message.upto}, and this primary's log ends before")
         news = progress.acknowledge(message.upto, now)
         actions: list[Action] = []
-        if news and progress.stage is Stage.CATCHING_UP and progress.acknowledged >= progress.pending.sequence:
+        if progress.stage is Stage.CATCHING_UP and message.upto >= progress.pending.sequence:
+            # Also what was acknowledged before may have been read for it again: its edge was not known to be so far.
+            news = True
             progress.edge = progress.pending
             progress.sent = progress.edge.sequence
             progress.stage = Stage.STREAMING
