@@ -359,6 +359,21 @@ async def test_a_server_that_stops_drops_what_it_has_not_begun(lab: Lab) -> None
 
 
 @served(clustered=True)
+async def test_what_was_not_done_does_not_follow_a_later_command(lab: Lab) -> None:
+    """What was not done does not follow a later command, also when nothing else is under way by then."""
+    held: list[tuple[Sequence[Operation], Reply]] = []
+    lab.service.begin = lambda operations, deadline, reply: held.append((operations, reply))  # type: ignore[method-assign]
+    wire = await lab.connect()
+    await wire.send("SET a 1", "SET a 2")
+    await lab.until(lambda: len(held) == 2)
+    (_, first), (operations, second) = held
+    second.set_result(await lab.service.write(operations, Milliseconds(0)))
+    first.set_exception(NotDone("no_primary", "It was moved."))
+    assert await wire.answers(2) == ["CLUSTERDOWN It was moved.", b"OK"]
+    assert lab.service.records[b"a"].value == b"2"
+
+
+@served(clustered=True)
 async def test_what_was_not_done_is_tried_again_unless_a_later_command_was(lab: Lab) -> None:
     """What was not done is tried again, unless a later command on its key was carried out meanwhile."""
     wire, held = await lab.connect(), []

@@ -156,11 +156,12 @@ class Execution:
     def failed(self, slot: Slot, error: CoreCacheError) -> None:
         """Takes that there is no result."""
         if isinstance(error, NotDone):
-            self._leave(slot)
             if self._shared.may_cure(error) and not (self._closed or self._is_overtaken(slot)):
+                # Before it leaves: what was carried out is forgotten when nothing is under way or to be tried.
                 self._failed.append((slot, error))
             else:
                 self.fill(slot, slot.encoded(failure_of(error)))
+            self._leave(slot)
         else:
             self._note_end(slot)
             self.fill(slot, slot.encoded(failure_of(error)))
