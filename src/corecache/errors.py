@@ -57,3 +57,20 @@ class Broken(CoreCacheError):
     """The node found something that must not be, and stops rather than guess."""
 
     outcome = "unknown"
+
+
+CURABLE = frozenset(
+    (
+        "no_lease",
+        "no_primary",
+        "no_room",
+        "not_ready",
+        "stepped_down",
+        "stopping",
+        "storage_failed",
+        "too_few_copies",
+        "unanswered",
+        "unreachable",
+    )
+)
+"""Codes of what was not done and may be otherwise in a moment, or on another node."""

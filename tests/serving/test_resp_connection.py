@@ -438,6 +438,9 @@ async def test_a_cluster_client_is_sent_to_the_primary(lab: Lab) -> None:
         assert await wire.ask("READONLY", "GET a") == [b"OK", None]
         assert (await wire.ask("MULTI", "GET a"))[1].startswith("MOVED 15495 ")
         assert (await wire.ask("EXEC")).startswith("EXECABORT")
+    by_map = await lab.connect(cluster=True)
+    assert await by_map.ask("RESET") == b"RESET"
+    assert (await by_map.ask("GET a")).startswith("MOVED 15495 ")
 
 
 @served()

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from corecache.errors import CoreCacheError, NotDone
+from corecache.errors import CURABLE, CoreCacheError, NotDone
 from corecache.identity import Milliseconds, NodeId, PartitionId
 from corecache.identity import Sequence as LogSequence
 from corecache.node.calls import Calls
@@ -30,21 +30,6 @@ from corecache.wire.calls import ReadCall, ScanCall, ScanReply, StaleCall, Stale
 _PAUSE_FIRST_MS = 5
 _PAUSE_MAX_MS = 100
 _READ_BYTES = 512
-_CURABLE = frozenset(
-    (
-        "no_lease",
-        "no_primary",
-        "no_room",
-        "not_ready",
-        "stepped_down",
-        "stopping",
-        "storage_failed",
-        "too_few_copies",
-        "unanswered",
-        "unreachable",
-    )
-)
-"""What may be otherwise in a moment, or on another node."""
 
 Outcome = Sequence[Result] | CoreCacheError
 T = TypeVar("T")
@@ -289,7 +274,7 @@ class Router:
 
     def may_repeat(self, partition: PartitionId, error: NotDone) -> bool:
         """Says whether another try can cure it."""
-        if self.alone or self.stopping or error.code not in _CURABLE:
+        if self.alone or self.stopping or error.code not in CURABLE:
             return False
         if error.code != "storage_failed":
             return True

@@ -3,13 +3,12 @@
 A session belongs to one connection. What the connection does with bytes is `connection.py`'s business.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from corecache.config import Config
 from corecache.identity import Version
 from corecache.ports import Clock, Service
-from corecache.serving.resp.commands.command import Arguments, Command
+from corecache.serving.resp.commands.command import Command
 
 if TYPE_CHECKING:
     from corecache.serving.resp.commands.latency import Latencies
@@ -41,17 +40,14 @@ class Server(Protocol):
     def sessions(self) -> "list[Session]":
         """Returns all that are connected."""
 
-    def note_slow(self, session: "Session", arguments: Arguments, duration_us: int) -> None:
-        """Notes a command for the slow log."""
-
 
 class Session:
     """One client."""
 
     __slots__ = (
+        "_by_map",
         "address",
         "born_ms",
-        "close_asked",
         "cluster_aware",
         "command",
         "id",
@@ -73,8 +69,14 @@ class Session:
         "watched",
     )
 
-    def __init__(self, server: Server, number: int, address: str, local_address: str, now_ms: int) -> None:
-        """Takes the connection's number, which no other of this process has, and its ends as `host:port`."""
+    def __init__(
+        self, server: Server, number: int, address: str, local_address: str, now_ms: int, by_map: bool = False
+    ) -> None:
+        """Takes the connection's number, which no other of this process has, and its ends as `host:port`.
+
+        `by_map`: it came to the port that the map names, so that its client is a cluster client, whatever it says.
+        """
+        self._by_map = by_map
         self.server = server
         self.id = number
         self.address = address
@@ -92,14 +94,13 @@ class Session:
         self.no_evict = False
         self.no_touch = False
         self.readonly = False
-        self.cluster_aware = False
+        self.cluster_aware = by_map
         self.quits = False
         self.queued: list[tuple[Command, list[bytes]]] | None = None
         self.queued_bytes = 0
         self.spoiled = False
         """Whether a command of the transaction was refused when it was queued."""
         self.watched: dict[bytes, Version | None] = {}
-        self.close_asked: Callable[[], None] | None = None
 
     def reset(self) -> None:
         """Forgets all that was said (RESET)."""
@@ -107,7 +108,8 @@ class Session:
         self.name = b""
         self.replies = "on"
         self.no_evict = self.no_touch = False
-        self.readonly = self.cluster_aware = False
+        self.readonly = False
+        self.cluster_aware = self._by_map
         self.queued = None
         self.spoiled = False
         self.watched.clear()

@@ -6,7 +6,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from corecache.config import Config
-from corecache.errors import NotDone
+from corecache.errors import CURABLE, NotDone
 from corecache.ports import Clock, Service
 from corecache.serving.resp.commands.command import Arguments
 from corecache.serving.resp.commands.latency import Latencies
@@ -16,21 +16,6 @@ from corecache.serving.resp.session import Session
 
 if TYPE_CHECKING:
     from corecache.serving.resp.connection import Connection
-
-_CURABLE = frozenset(
-    (
-        "no_lease",
-        "no_primary",
-        "no_room",
-        "not_ready",
-        "stepped_down",
-        "stopping",
-        "storage_failed",
-        "too_few_copies",
-        "unreachable",
-    )
-)
-"""What may be otherwise in a moment, or on another node; whether it is tried again is for the node to say."""
 
 
 class Shared:
@@ -81,9 +66,8 @@ class Shared:
             _shown(transport.get_extra_info("peername")),
             _shown(transport.get_extra_info("sockname")),
             self.now,
+            cluster_aware,
         )
-        session.cluster_aware = cluster_aware
-        session.close_asked = connection.abort
         self.open[connection] = session
         return session
 
@@ -125,7 +109,7 @@ class Shared:
 
     def may_cure(self, error: NotDone) -> bool:
         """Says whether another try at what was not done may end otherwise."""
-        return error.code in _CURABLE and bool(self.config.coordination.zookeeper)
+        return error.code in CURABLE and bool(self.config.coordination.zookeeper)
 
 
 def _shown(address: object) -> str:
