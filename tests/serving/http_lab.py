@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -130,7 +131,9 @@ def request(
 
 def config_of(http: dict[str, Any] | None = None, limits: dict[str, Any] | None = None) -> Config:
     """Returns a configuration with some settings changed, below the ranges that users may set too."""
-    ports = {"port_range_first": 21_000, "port_range_last": 21_999}
+    # Each worker has a range of its own: a port that is given up is not to be another's in the same moment.
+    first = 21_000 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = {"port_range_first": first, "port_range_last": first + 99}
     return Config(http=Http(**{**ports, **(http or {})}), limits=Limits(**(limits or {})))
 
 
