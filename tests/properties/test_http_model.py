@@ -33,6 +33,9 @@ from properties.voices import HttpVoice, Outcome, Seen, Voice
 
 _EXAMPLES = itertools.count(1)
 
+FAR = 1 << 32
+"""So much higher is a version that nobody has been given, and that no operation of the same batch can come to have."""
+
 
 class NodeAndDict(RuleBasedStateMachine):
     """The same steps on a node and on a dict."""
@@ -63,8 +66,8 @@ class NodeAndDict(RuleBasedStateMachine):
             "none": None,
             "absent": Condition(absent=True),
             "right": Condition(versions=(right,)),
-            "wrong": Condition(versions=(right + 1,)),
-            "several": Condition(versions=(right + 7, right)),
+            "wrong": Condition(versions=(right + FAR,)),
+            "several": Condition(versions=(right + FAR, right)),
             "any": Condition(),
         }[kind]
 
