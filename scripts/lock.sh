@@ -7,5 +7,5 @@ command -v uv >/dev/null || { echo "lock: uv is needed and not found; install it
 
 options=(--quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links)
 uv pip compile "$@" "${options[@]}" pyproject.toml --group build --output-file requirements.lock
-uv pip compile "$@" "${options[@]}" pyproject.toml --group build --group dev --constraint requirements.lock \
+uv pip compile "$@" "${options[@]}" pyproject.toml --extra plots --group build --group dev --constraint requirements.lock \
     --output-file requirements-dev.lock
