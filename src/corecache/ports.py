@@ -335,6 +335,9 @@ class Service(Protocol):
     def leads(self, key: bytes) -> bool:
         """Says whether this node is the primary of a key's partition, as far as it knows."""
 
+    def primary(self, key: bytes) -> NodeEntry | None:
+        """Returns the primary of a key's partition, as this node knows it; None if it knows none that is alive."""
+
     async def write_many(
         self, requests: Sequence[Sequence[Operation]], deadline: Milliseconds
     ) -> list[Sequence[Result] | CoreCacheError]:

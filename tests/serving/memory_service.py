@@ -47,7 +47,7 @@ from corecache.operations import (
     Written,
     keys_of,
 )
-from corecache.placement.partition_map import Orders
+from corecache.placement.partition_map import NodeEntry, Orders
 from corecache.placement.slots import slot_of
 from corecache.placement.view import View
 from corecache.ports import UNCACHED, Item, Page, Reply, Uncached
@@ -147,6 +147,10 @@ class MemoryService:
     def leads(self, key: bytes) -> bool:
         """Says whether the key is not elsewhere."""
         return key not in self.elsewhere
+
+    def primary(self, key: bytes) -> NodeEntry | None:
+        """Returns the one node there is, for what is elsewhere too."""
+        return NodeEntry(NodeId("memory"), Incarnation(1), {"resp": "127.0.0.1:6379"})
 
     def peek(self, key: bytes) -> Record | Uncached | None:
         """Returns the record, unless calls are to be held back."""

@@ -21,6 +21,7 @@ from corecache.node.recovering import Recovering
 from corecache.node.reporting import Reporting
 from corecache.node.routing import Router
 from corecache.operations import NEVER, Operation, Record, Result, keys_of
+from corecache.placement.partition_map import NodeEntry
 from corecache.placement.slots import partition_of
 from corecache.ports import Clock, Page, Reply, Store, Uncached
 from corecache.reports import ClusterReport, DigestReport, MoveReport, OrdersReport, RecoveryReport, StorageReport
@@ -62,6 +63,10 @@ class Node:
     def leads(self, key: bytes) -> bool:
         """Says whether this node is the primary of a key's partition (see `Service`)."""
         return self._local.leads(partition_of(key, self._count))
+
+    def primary(self, key: bytes) -> NodeEntry | None:
+        """Returns the primary of a key's partition, None if none that is alive is known."""
+        return self._reporting.primary(partition_of(key, self._count))
 
     # Reads.
 

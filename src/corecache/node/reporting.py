@@ -37,6 +37,16 @@ class Reporting:
         confirmed = self._driver.views.get(partition)
         return confirmed is not None and confirmed.view.primary.node == self.entry.node
 
+    def primary(self, partition: PartitionId) -> NodeEntry | None:
+        """Returns the node that the newest view of a partition names, None if there is no view or it is not alive."""
+        confirmed = self._driver.views.get(partition)
+        if confirmed is None:
+            return None
+        named = confirmed.view.primary.node
+        if named == self.entry.node:
+            return self.entry
+        return self.neighbours.alive.get(named) if self.neighbours is not None else None
+
     async def digest(self, partition: PartitionId) -> DigestReport:
         """Returns the checksum of a replica held here. Raises: CallerFault if there is none; Broken."""
         if partition not in self._driver.machine.replicas:

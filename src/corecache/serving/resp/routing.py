@@ -8,7 +8,7 @@ The map names a primary for each slot, and no replicas: a node here leads some p
 and clients take a node for one or the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha1
 
 from corecache.placement.slots import SLOT_COUNT, slot_of
@@ -29,14 +29,11 @@ def one_slot(keys: Sequence[bytes]) -> None:
 
 def moved(server: Server, key: bytes) -> Refusal:
     """Returns the answer that sends a client to a key's primary."""
-    slot = slot_of(key)
-    for first, last, node in ranges(server):
-        if first <= slot <= last:
-            if node is None or not node.alive:
-                break
-            host, port = endpoint(node)
-            return Refusal(f"MOVED {slot} {host}:{port}")
-    return Refusal("CLUSTERDOWN Hash slot not served")
+    primary = server.service.primary(key)
+    if primary is None:
+        return Refusal("CLUSTERDOWN Hash slot not served")
+    host, port = endpoint(primary.addresses)
+    return Refusal(f"MOVED {slot_of(key)} {host}:{port}")
 
 
 def ranges(server: Server) -> list[tuple[int, int, NodeReport | None]]:
@@ -56,9 +53,9 @@ def ranges(server: Server) -> list[tuple[int, int, NodeReport | None]]:
     return found
 
 
-def endpoint(node: NodeReport) -> tuple[str, int]:
-    """Returns the host and port that the map names for a node, `"", 0` if it has told none."""
-    address = node.addresses.get("resp_cluster") or node.addresses.get("resp") or ""
+def endpoint(addresses: Mapping[str, str]) -> tuple[str, int]:
+    """Returns the host and port that the map names for a node of these addresses, `"", 0` if it has told none."""
+    address = addresses.get("resp_cluster") or addresses.get("resp") or ""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port) if port else 0
 

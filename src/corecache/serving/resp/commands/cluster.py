@@ -75,7 +75,7 @@ def _nodes(session: Session, _: Arguments) -> Reply:
             led.setdefault(node.id, []).append(str(first) if first == last else f"{first}-{last}")
     lines = []
     for node in report.nodes:
-        host, port = endpoint(node)
+        host, port = endpoint(node.addresses)
         flags = ["myself"] if node.id == report.node else []
         flags += ["master"] if node.alive else ["master", "fail"]
         state = "connected" if node.alive else "disconnected"
@@ -90,7 +90,7 @@ def _slots(session: Session, _: Arguments) -> Reply:
     answer: list[Reply] = []
     for first, last, node in ranges(session.server):
         if node is not None:
-            host, port = endpoint(node)
+            host, port = endpoint(node.addresses)
             answer.append([first, last, [host, port, id_of(node.id), {}]])
     return answer
 
@@ -105,7 +105,7 @@ def _shards(session: Session, _: Arguments) -> Reply:
     for node in session.server.service.cluster().nodes:
         if node.id not in led:
             continue
-        host, port = endpoint(node)
+        host, port = endpoint(node.addresses)
         shown: Reply = {
             "id": id_of(node.id),
             "port": port,
