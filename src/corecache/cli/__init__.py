@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from corecache import __version__
-from corecache.cli import bench, cluster, keys, scan, serve, simulate, status, storage
+from corecache.cli import bench, chaos, cluster, keys, scan, serve, simulate, status, storage
 from corecache.cli.exits import BROKEN, BROKEN_PIPE, INTERRUPTED, WRONG_USAGE, complain, drop_output, exit_code_of
 from corecache.cli.node import Endpoints
 from corecache.cli.octets import ReaderGoneError, flush_out, say
@@ -44,6 +44,7 @@ storage.add_to(app)
 cluster.add_to(app)
 bench.add_to(app)
 simulate.add_to(app)
+chaos.add_to(app)
 
 
 def _show_version(asked: bool) -> None:

@@ -1,0 +1,271 @@
+"""A campaign: a cluster, clients that ask all the time, round after round of faults, and after each round the judge.
+
+A round: faults strike as planned, for a minute or so, while clients ask for keys of the round. Then everything is
+mended, the cluster must become whole, the clients stop, all keys of the round are read once more, and the replicas are
+compared. What the clients noted is judged, and written to the history. What the round left is read again at the end of
+the campaign, when many other faults have passed over it.
+
+A campaign is *void*, and proves nothing, if hardly anything was asked while faults went on.
+
+Rounds bound the memory of a long campaign, and end it at the first violation.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import msgspec
+
+from corecache.chaos.clients import READER, Address, ChaosClients
+from corecache.chaos.faults import DEEDS
+from corecache.chaos.ground import Ground, SkippedError, until
+from corecache.chaos.history import Call
+from corecache.chaos.judge import judge
+from corecache.chaos.plan import KINDS, Kind, Planned, Planner
+from corecache.chaos.processes import GroundError
+from corecache.chaos.report import FaultTold, ViolationTold
+from corecache.chaos.timeline import Timeline
+from corecache.chaos.workload import Workload
+
+ROUND_SECONDS: Final = 60.0
+FAULT_SECONDS_MAX: Final = 180.0
+"""A fault that is not over by then is given up: everything in it is bounded, so that this is a defect of its own."""
+
+WHOLE_SECONDS: Final = 120.0
+READ_SECONDS: Final = 60.0
+EQUAL_SECONDS: Final = 30.0
+_DONE_PER_GAP_MIN: Final = 10
+"""So many calls must have been answered between one fault's begin or end and the next, in most cases."""
+
+_CALL_SECONDS: Final = 2.0
+
+Tell = Callable[[str], None]
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What is asked for: the seed, how long faults go on (seconds), and the clients and their calls a second."""
+
+    seed: int
+    seconds: float
+    http_clients: int
+    resp_clients: int
+    rate: float
+
+
+class Totals(msgspec.Struct):
+    """What a campaign has come to."""
+
+    rounds: int = 0
+    gaps: list[int] = []
+    """The calls answered between a fault's begin or end and the next."""
+    faults: list[FaultTold] = []
+    violations: list[ViolationTold] = []
+    skipped: dict[str, int] = {}
+    keys: int = 0
+    undecided: dict[str, str] = {}
+
+    @property
+    def why_void(self) -> str:
+        """Returns why nothing is proven, "" if something is."""
+        if not self.faults:
+            return "no fault has struck"
+        enough = sum(gap >= _DONE_PER_GAP_MIN for gap in self.gaps)
+        if enough * 2 < len(self.gaps):
+            return (
+                f"in {len(self.gaps) - enough} of {len(self.gaps)} times between faults fewer than "
+                f"{_DONE_PER_GAP_MIN} calls were answered"
+            )
+        if self.undecided:
+            key, why = next(iter(self.undecided.items()))
+            return f"{len(self.undecided)} of {self.keys:,} keys could not be judged, {key} among them: {why}"
+        return ""
+
+
+class Campaign:
+    """One campaign on a ground."""
+
+    def __init__(
+        self, wish: Wish, ground: Ground, kinds: Sequence[str], timeline: Timeline, history: Path, tell: Tell
+    ) -> None:
+        """Takes the kinds of faults that can happen here, the file that the history is written to, and who is told."""
+        self.totals = Totals()
+        self.wish = wish
+        self._ground = ground
+        self._timeline = timeline
+        self._history = history
+        self._tell = tell
+        self._planner = Planner(kinds, Random(f"{wish.seed} faults"))  # noqa: S311 a seed must give the same faults
+        self._began_ns = time.monotonic_ns()
+        self._answered = 0
+        self._calls: list[Call] = []
+        self._workloads: list[Workload] = []
+        self._left: dict[str, str | None] = {}
+        """What the rounds left: the value of each key that has no life of its own, None if it is absent."""
+
+    async def run(self) -> None:
+        """Goes through all rounds, or to the first violation."""
+        rounds = max(1, round(self.wish.seconds / ROUND_SECONDS))
+        for number in range(rounds):
+            await self._round(number, self.wish.seconds / rounds)
+            self.totals.rounds += 1
+            if self.totals.violations:
+                return
+        await self._read_again()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has gone on."""
+        return (time.monotonic_ns() - self._began_ns) / 1e9
+
+    # A round.
+
+    async def _round(self, number: int, seconds: float) -> None:
+        workload = Workload(self.wish.seed, f"s{self.wish.seed}r{number}")
+        self._workloads.append(workload)
+        clients = self._clients(workload)
+        stop = asyncio.Event()
+        asking = asyncio.ensure_future(clients.run(stop))
+        try:
+            await self._strike(seconds)
+            await self._heal()
+        finally:
+            stop.set()
+            await asking
+        unread = await clients.read_all(READ_SECONDS)
+        if unread:
+            self._violated("readable at the end", unread[0], f"{len(unread)} keys can't be read, all faults being over")
+        for sentence in clients.astonishing:
+            self._violated("answers as documented", "", sentence)
+        await self._judge(workload)
+
+    def _clients(self, workload: Workload) -> ChaosClients:
+        wish = self.wish
+        return ChaosClients(
+            self._addresses,
+            workload,
+            wish.http_clients,
+            wish.resp_clients,
+            timeout_s=_CALL_SECONDS,
+            began_ns=self._began_ns,
+            note=self._note,
+            pause_s=(wish.http_clients + wish.resp_clients) / wish.rate,
+        )
+
+    def _addresses(self) -> list[Address]:
+        return [Address(node.name, node.http_url, node.resp) for node in self._ground.cluster.nodes]
+
+    def _note(self, call: Call) -> None:
+        self._calls.append(call)
+        if call.client != READER:
+            self._timeline.add(call)
+            self._answered += call.outcome in ("done", "failed")
+
+    async def _strike(self, seconds: float) -> None:
+        """Lets faults strike for so many seconds, and waits for the end of the last."""
+        ends = time.monotonic() + seconds
+        striking: set[asyncio.Task[None]] = set()
+        try:
+            while time.monotonic() < ends:
+                planned = self._planner.next()
+                if not planned.together:
+                    await self._over(striking, among=lambda kind: kind.strikes != "the members")
+                await asyncio.sleep(planned.pause_s)
+                striking.add(asyncio.create_task(self._do(planned), name=planned.kind))
+            await self._over(striking, among=lambda kind: True)
+        finally:
+            for task in striking:
+                task.cancel()
+            await asyncio.gather(*striking, return_exceptions=True)
+
+    async def _over(self, striking: set[asyncio.Task[None]], among: Callable[[Kind], bool]) -> None:
+        """Waits until some faults are over. Who joins and leaves does so while others strike."""
+        awaited = {task for task in striking if task.done() or among(KINDS[task.get_name()])}
+        await asyncio.gather(*awaited)
+        striking -= awaited
+
+    async def _do(self, planned: Planned) -> None:
+        targets: list[tuple[str, float]] = []
+
+        def struck(target: str) -> None:
+            if not targets:
+                self._gap()
+            targets.append((target, self.seconds))
+            self._tell(f"{planned.kind} {target}, {planned.seconds:.1f} s")
+
+        try:
+            async with asyncio.timeout(FAULT_SECONDS_MAX):
+                await DEEDS[planned.kind](self._ground, planned, struck)
+        except SkippedError as skipped:
+            self._tell(f"{planned.kind} skipped: {skipped}")
+            self.totals.skipped[planned.kind] = self.totals.skipped.get(planned.kind, 0) + 1
+        except TimeoutError:
+            self._violated("faults end", planned.kind, f"it was not over after {FAULT_SECONDS_MAX:.0f} s")
+        if targets:
+            self._gap()
+            target, began_s = targets[-1][0], targets[0][1]
+            self.totals.faults.append(FaultTold(planned.kind, target, began_s, self.seconds, 0.0))
+
+    def _gap(self) -> None:
+        """Counts what was answered since a fault began or ended."""
+        self.totals.gaps.append(self._answered)
+        self._answered = 0
+
+    # After the faults.
+
+    async def _heal(self) -> None:
+        ground = self._ground
+        if ground.network is not None:
+            ground.network.heal()
+        began = time.monotonic()
+        for node in ground.cluster.nodes:
+            code = node.ended_by_itself()
+            if code is not None:
+                self._violated("nodes don't end by themselves", node.name, f"it ended with {code}: {node.log_tail(3)}")
+        if self.totals.violations:
+            return
+        if not await until(ground.is_whole, WHOLE_SECONDS):
+            told = await asyncio.to_thread(ground.cluster.told)
+            self._violated("whole again", "", f"after {WHOLE_SECONDS:.0f} s without faults it is not:\n{told}")
+        self._tell(f"whole {time.monotonic() - began:.1f} s after the last fault")
+
+    async def _judge(self, workload: Workload) -> None:
+        cluster = self._ground.cluster
+        digests: dict[int, dict[str, str]] = {}
+
+        async def equal() -> bool:
+            digests.update(await asyncio.to_thread(cluster.digests))
+            return bool(digests) and all(len(set(each.values())) == 1 for each in digests.values())
+
+        try:
+            await until(equal, EQUAL_SECONDS)
+        except GroundError as error:
+            self._violated("replicas come level", "", str(error))
+        calls, self._calls = self._calls, []
+        judged = await asyncio.to_thread(judge, calls, digests)
+        self.totals.violations += judged.violations
+        self.totals.undecided |= judged.undecided
+        self.totals.keys += judged.keys
+        for call in calls:
+            if call.client == READER and workload.reading(call.key).family != "mortal":
+                self._left[call.key] = call.value
+        with self._history.open("ab") as file:
+            file.writelines(msgspec.json.encode(call) + b"\n" for call in calls)
+
+    async def _read_again(self) -> None:
+        """Sees that what earlier rounds left is there, after all that has happened since."""
+        for workload in self._workloads[:-1]:
+            unread = await self._clients(workload).read_all(READ_SECONDS)
+            if unread:
+                self._violated(
+                    "readable at the end", unread[0], f"{len(unread)} keys of an earlier round can't be read"
+                )
+        for call in self._calls:
+            if call.key in self._left and call.value != self._left[call.key]:
+                then, now = self._left[call.key], call.value
+                self._violated("acknowledged is kept", call.key, f"its round left {then}, and now it is {now}")
+
+    def _violated(self, rule: str, subject: str, sentence: str) -> None:
+        self.totals.violations.append(ViolationTold(rule, subject, sentence, []))

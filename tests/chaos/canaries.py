@@ -1,0 +1,314 @@
+"""Canaries: nodes with one rule broken each, which a fault campaign on real processes must convict.
+
+A campaign that has never convicted anybody proves nothing. Each canary takes the place of a few small methods, in a
+process of its own (`canary_node.py`) that is a node in all else; nothing that is installed knows of it. It flies under
+the kinds of faults that its rule is for, and must be found guilty of one of the rules named beside it, not just of
+anything: a node that does not start would be no proof.
+
+The simulator's canaries (`corecache.simulator.canaries`) break finer rules. Those of them that take an instant at which
+no fault of real processes can aim are convicted only there.
+"""
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from corecache.chaos import judge
+from corecache.errors import NotDone
+from corecache.identity import Epoch, PartitionId, ReplicaId, Sequence, Timestamp
+from corecache.node.calls import Calls, Waiting
+from corecache.node.local import Local
+from corecache.node.transfers import Transfers
+from corecache.operations import Put, Record, Resolved, Until, Written
+from corecache.ports import UNCACHED, Uncached
+from corecache.replication import actions, updating
+from corecache.replication.backup import Backup
+from corecache.replication.backups import Backups
+from corecache.replication.grants import Grants
+from corecache.replication.log import Entry
+from corecache.replication.pending import Pending
+from corecache.replication.primary import Primary
+from corecache.replication.recovered import NOTHING_APPLIED, Recovered, ReplicaFacts
+from corecache.simulator import mutations
+from corecache.storage.rocksdb import RocksStore
+
+Patch: TypeAlias = tuple[type[Any] | ModuleType, str, Callable[[Any], Any]]
+"""A class or a module, the name of a function in it, and what makes the false function of the true one."""
+
+STALE: Final = (judge.LINEARIZABLE, judge.ACKNOWLEDGED, judge.DELETED, judge.EXPIRED_EARLY, judge.EXPIRED_LATE)
+"""What is broken if something acknowledged is not seen: which of these depends on what it was."""
+
+NO_SETTINGS: Final[Mapping[str, str | int]] = {}
+
+
+class Canary(NamedTuple):
+    """A rule broken on purpose, the kinds of faults under which it shows, and the rules of which it is found guilty.
+
+    `seconds` is how long faults go on, `rate` the calls a second, `settings` are all nodes' (`"section.name"`).
+    """
+
+    name: str
+    breaks: str
+    faults: tuple[str, ...]
+    guilty: tuple[str, ...]
+    patches: tuple[Patch, ...]
+    seconds: float = 8.0
+    rate: float = 400.0
+    settings: Mapping[str, str | int] = NO_SETTINGS
+
+    def fly(self) -> None:
+        """Breaks the rule in this process, for good."""
+        for owner, name, make in self.patches:
+            setattr(owner, name, make(getattr(owner, name)))
+
+
+# The disk.
+
+
+def appends_without_sync(true: Callable[..., Any]) -> Callable[..., Any]:
+    """Appends as if the operating system were the disk."""
+
+    async def append(self: RocksStore, *given: Any) -> None:
+        self._durable = False
+        await true(self, *given)
+
+    return append
+
+
+# Replication.
+
+
+def counts_only_itself(true: Callable[..., Any]) -> Callable[..., Any]:
+    """Takes what the own disk has for committed."""
+
+    def committed(self: Backups, own: Sequence) -> Sequence:
+        return own
+
+    return committed
+
+
+def skips_deletes(true: Callable[..., Any]) -> Callable[..., Any]:
+    """Takes entries without the deletes in them."""
+
+    def take(self: Backup, entries: tuple[Entry, ...], *given: Any) -> Any:
+        without = [
+            msgspec.structs.replace(entry, operations=tuple(each for each in entry.operations if each.record))
+            for entry in entries
+        ]
+        return true(self, tuple(without), *given)
+
+    return take
+
+
+def reads_a_log_with_a_hole(true: Callable[..., Any]) -> Callable[..., Any]:
+    """Empties one entry of those that are read for who lags."""
+
+    async def read_log(self: RocksStore, *given: Any) -> tuple[Entry, ...]:
+        entries: tuple[Entry, ...] = await true(self, *given)
+        full = next((number for number, entry in enumerate(entries) if entry.operations), None)
+        if full is None:
+            return entries
+        hole = msgspec.structs.replace(entries[full], operations=())
+        return (*entries[:full], hole, *entries[full + 1 :])
+
+    return read_log
+
+
+def takes_the_old_id(true: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes an empty replica under the id that the view trusts, as the simulator's canary of that name does."""
+
+    async def adopt(self: Transfers, partition: PartitionId, action: actions.Adopt) -> None:
+        view = action.confirmed.view
+        old = next((each.replica for each in view.in_sync if each.node == self._machine.node), None)
+        facts = ReplicaFacts(old or ReplicaId(self._draw_id()), Epoch(0), view.lineage)
+        await self._store.save(None, {partition: facts})
+        self._adopted(partition, Recovered(facts, NOTHING_APPLIED, ()), action)
+
+    return adopt
+
+
+# Conditions and times to live.
+
+
+def waits_for_every_record(true: Callable[..., Any]) -> Callable[..., Any]:
+    """Has each operation that needs a record wait for the store's, though a newer one is pending."""
+
+    def must_wait(self: Pending, request: Any) -> bool:
+        plain = all(type(each) is Put and each.condition is None for each in request.operations)
+        return bool(true(self, request)) or not plain
+
+    return must_wait
+
+
+def prefers_the_applied_record(true: Callable[..., Any]) -> Callable[..., Any]:
+    """Looks at what the store gave before what is pending."""
+
+    def newest(self: Pending, key: bytes, fetched: Mapping[bytes, Record | None]) -> Record | None:
+        record: Record | None = fetched[key] if key in fetched else true(self, key, fetched)
+        return record
+
+    return newest
+
+
+def halves_the_life_of_a_put(true: Callable[..., Any]) -> Callable[..., Any]:
+    """Has a put expire when half its time has passed."""
+
+    def put(self: Pending, put: Put, sequence: Sequence, date: Timestamp, resolved: list[Resolved]) -> Written:
+        if put.ttl_ms is not None:
+            put = msgspec.structs.replace(put, ttl_ms=put.ttl_ms // 2)
+        written: Written = true(self, put, sequence, date, resolved)
+        return written
+
+    return put
+
+
+def halves_the_life_of_an_update(true: Callable[..., Any]) -> Callable[..., Any]:
+    """Has what Redis's commands store expire when half its time has passed."""
+
+    def end(until: Until, date: Timestamp) -> Timestamp:
+        if until.after_ms is not None:
+            until = Until(until.after_ms // 2)
+        found: Timestamp = true(until, date)
+        return found
+
+    return end
+
+
+# Answers.
+
+
+def peeks_at_any_replica(true: Callable[..., Any]) -> Callable[..., Any]:
+    """Answers a linearizable read from whatever replica is here."""
+
+    def peek(self: Local, partition: PartitionId, key: bytes) -> Record | Uncached | None:
+        return self._store.peek(partition, key) if partition in self._replicas else UNCACHED
+
+    return peek
+
+
+def tells_lost_writes(code: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Tells a write whose answer is lost to be not done; whether it is then tried again is up to the code."""
+
+    def made(true: Callable[..., Any]) -> Callable[..., Any]:
+        def give_up(self: Calls, number: int, waiting: Waiting, what: str) -> None:
+            if not waiting.writes:
+                true(self, number, waiting, what)
+                return
+            self._leave(number, waiting)
+            if not waiting.reply.done():
+                waiting.reply.set_exception(NotDone(code, what))
+
+        return give_up
+
+    return made
+
+
+CANARIES: Final = (
+    Canary(
+        "no-sync",
+        "a node acknowledges before its fsync",
+        ("power-cut-all",),
+        STALE,
+        ((RocksStore, "append", appends_without_sync),),
+    ),
+    Canary(
+        "no-backups",
+        "a primary acknowledges without its backups",
+        ("cut-minority",),
+        STALE,
+        ((Backups, "committed", counts_only_itself),),
+    ),
+    Canary(
+        "no-lease",
+        "a primary serves reads without a lease",
+        ("cut-minority",),
+        STALE,
+        ((Primary, "holds_leases", mutations.always(True)),),
+    ),
+    Canary(
+        "failed-condition-without-lease",
+        "an answer that wrote nothing is given without the checks of a read",
+        ("cut-minority",),
+        STALE,
+        ((Primary, "_answer", mutations.answers_all),),
+    ),
+    Canary(
+        "no-grant-wait",
+        "a new primary does not wait until the leases that it has granted have run out",
+        ("cut-minority",),
+        STALE,
+        ((Grants, "have_ended", mutations.always(True)),),
+        settings={"replication.lease_ms": 4000, "replication.grace_ms": 300},
+    ),
+    Canary(
+        "not-level",
+        "a new primary serves before its barrier is applied",
+        ("kill",),
+        STALE,
+        ((Primary, "may_answer", mutations.always(True)),),
+    ),
+    Canary(
+        "wiped-node-trusted",
+        "a node whose directory was emptied comes back under its old replica ids",
+        ("wipe",),
+        ("whole again",),
+        ((Transfers, "_adopt", takes_the_old_id),),
+    ),
+    Canary(
+        "no-deletes",
+        "a backup skips deletes",
+        ("kill",),
+        (*STALE, judge.EQUAL),
+        ((Backup, "_take", skips_deletes),),
+    ),
+    Canary(
+        "log-with-a-hole",
+        "a catch-up skips an entry",
+        ("kill",),
+        (*STALE, judge.EQUAL),
+        ((RocksStore, "read_log", reads_a_log_with_a_hole),),
+    ),
+    Canary(
+        "lost-update",
+        "conditions are judged against the applied record, not the pending one",
+        ("pause-short",),
+        STALE,
+        ((Pending, "_must_wait", waits_for_every_record), (Pending, "_newest", prefers_the_applied_record)),
+    ),
+    Canary(
+        "half-a-life",
+        "keys expire when half their time has passed",
+        ("pause-short",),
+        (judge.EXPIRED_EARLY,),
+        ((Pending, "_put", halves_the_life_of_a_put), (updating, "_end", halves_the_life_of_an_update)),
+    ),
+    Canary(
+        "any-replica",
+        "a backup answers linearizable reads",
+        ("pause-short",),
+        STALE,
+        ((Local, "peek", peeks_at_any_replica),),
+    ),
+    Canary(
+        "asked-again",
+        "a write whose outcome is unknown is asked again",
+        ("kill",),
+        STALE,
+        ((Calls, "_give_up", tells_lost_writes("unanswered")),),
+    ),
+    Canary(
+        "unknown-told-not-done",
+        "a write whose outcome is unknown is told to be not done",
+        ("kill",),
+        (judge.NOT_DONE, *STALE),
+        ((Calls, "_give_up", tells_lost_writes("deadline_passed")),),
+    ),
+)
+"""All of them."""
+
+
+def named(name: str) -> Canary:
+    """Returns a canary. Raises: StopIteration if there is none of that name."""
+    return next(canary for canary in CANARIES if canary.name == name)
