@@ -3,7 +3,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corecache.cli.load import percentile
 from corecache.cli.octets import escaped
 
 ESCAPES = {"t": b"\t", "n": b"\n", "r": b"\r", "\\": b"\\"}
@@ -32,11 +31,3 @@ def test_escaped_bytes_can_be_told_exactly(raw: bytes) -> None:
     assert unescaped(shown) == raw
     assert shown.isprintable()
     shown.encode()
-
-
-@given(st.lists(st.integers(0, 50), min_size=1, max_size=300).map(sorted), st.integers(1, 100))
-def test_a_percentile_is_the_nearest_rank(ordered: list[int], percent: int) -> None:
-    """At least so many percent of the values are not above it, and with any lesser value of the list fewer are."""
-    found = percentile(ordered, percent)
-    assert sum(value <= found for value in ordered) * 100 >= percent * len(ordered)
-    assert sum(value < found for value in ordered) * 100 < percent * len(ordered)

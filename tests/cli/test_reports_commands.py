@@ -1,4 +1,4 @@
-"""`corecache status`, `storage` and `bench` against a real node, for eyes and for programs."""
+"""`corecache status` and `storage` against a real node, for eyes and for programs."""
 
 import json
 from typing import Any
@@ -45,22 +45,3 @@ def test_storage_flush_and_compact(run: Command, node: Node) -> None:
     rows = dict(row for row in table_rows(run("storage").out) if len(row) == 2)
     assert rows["tombstones"] == "0"
     assert rows["accepts puts"] == "yes"
-
-
-@pytest.mark.parametrize("operation", ["put", "get"])
-def test_bench_counts_its_requests_and_cleans_up(run: Command, node: Node, operation: str) -> None:
-    """A bench of so many requests makes exactly these, none failed, and leaves no key behind."""
-    arguments = ("bench", "--operation", operation, "--requests", "37", "--connections", "3", "--value-bytes", "10")
-    figures = json.loads(run(*arguments, "--json").out)
-    assert (figures["operation"], figures["total_requests"], figures["failed_requests"]) == (operation, 37, 0)
-    assert 0 < figures["latency_average_ms"] <= figures["latency_p99_ms"]
-    assert figures["latency_p95_ms"] <= figures["latency_p99_ms"]
-    assert run("scan", "--prefix", "corecache-bench/").out == b""
-
-
-def test_bench_prints_a_table(run: Command) -> None:
-    """The table has one row: what the load was and what it took."""
-    header, row = table_rows(run("bench", "--seconds", "0.2", "--connections", "2").out)
-    assert header == ["operation", "total requests", "failed", "requests/s", "average ms", "p95 ms", "p99 ms"]
-    assert (row[0], row[2]) == ("mixed", "0")
-    assert int(row[1].replace(",", "")) > 0

@@ -42,8 +42,21 @@ def unused_url() -> str:
         ("get", "x" * 8193),
         ("scan", "--limit", "0"),
         ("storage", "frobnicate"),
-        ("bench", "--operation", "frobnicate"),
+        ("bench", "--workload", "frobnicate"),
         ("bench", "--connections", "0"),
+        ("bench", "--rate", "0"),
+        ("bench", "--poisson"),
+        ("bench", "--pipeline", "2"),
+        ("bench", "--processes", "2", "--connections", "1"),
+        ("bench", "--processes", "2", "--operations", "1"),
+        ("bench", "--value-bytes", "20-10"),
+        ("bench", "--value-bytes", "9000000"),
+        ("bench", "--value-bytes", "-1"),
+        ("bench", "--workload", "e", "--protocol", "resp"),
+        ("bench", "--plot", "picture.txt"),
+        ("bench", "--plot", "/nonexistent/picture.png"),
+        ("bench", "--histogram", "/nonexistent/h.hgrm"),
+        ("bench", "--protocol", "resp", "--endpoint", "ftp://h"),
         ("get", "k", "--endpoint", "localhost"),
         ("get", "k", "--endpoint", "ftp://h"),
         ("serve", "--port", "70000"),
@@ -73,7 +86,9 @@ def test_options_name_the_command_whose_help_explains_them(run: Command) -> None
     assert run("put", "k", "--foo").err == "corecache: No such option: --foo\nTry: corecache put --help\n"
 
 
-@pytest.mark.parametrize("command", [("put", "k", "v"), ("storage", "flush"), ("bench",)])
+@pytest.mark.parametrize(
+    "command", [("put", "k", "v"), ("storage", "flush"), ("bench",), ("bench", "--protocol", "resp")]
+)
 def test_an_unreachable_node_is_exit_code_3(run: Command, command: tuple[str, ...]) -> None:
     """Where nobody listens nothing happened: try again, says the code, and the line says what to check."""
     code, out, err = run(*command, "--endpoint", unused_url())

@@ -65,9 +65,8 @@ class Ground:
                 stack.enter_context(self.hold(node.name))
             yield free
 
-    @property
-    def undisturbed(self) -> bool:
-        """Whether no fault has anything in hand."""
+    def is_undisturbed(self) -> bool:
+        """Says whether no fault has anything in hand."""
         return not self._held
 
     @property

@@ -1,7 +1,7 @@
 """The form of a deed."""
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from corecache.chaos.ground import Ground
 from corecache.chaos.plan import Planned
@@ -13,5 +13,5 @@ Struck = Callable[[str], None]
 class Deed(Protocol):
     """Does a fault, whole."""
 
-    def __call__(self, ground: Ground, planned: Planned, struck: Struck) -> Awaitable[None]:
+    def __call__(self, ground: Ground, planned: Planned, struck: Struck) -> Coroutine[Any, Any, None]:
         """Goes on from the fault's begin to its end; `struck` is told whom it strikes. Raises: SkippedError."""

@@ -71,7 +71,7 @@ async def wipe(ground: Ground, planned: Planned, struck: Struck) -> None:
     Nothing is destroyed that nobody else has: it begins only while the cluster is whole, and no other fault of nodes
     begins until it is whole again.
     """
-    if not ground.undisturbed:
+    if not ground.is_undisturbed():
         raise SkippedError("a data directory is emptied only while nothing else goes on")
     with ground.take_all() as nodes:
         if len(nodes) < len(ground.present) or not await until(ground.is_whole, planned.seconds + 5):

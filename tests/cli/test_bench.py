@@ -1,0 +1,247 @@
+"""`corecache bench` against a real node, a real Redis, and a node that dies or stands still in the middle."""
+
+import contextlib
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
+
+from cli.command import Command, Ended
+from cli.test_reports_commands import table_rows
+from integration.node_harness import Node, wait_until
+from integration.resp_harness import RedisServer, RespConnection, RespNode
+
+SMALL = ("--keys", "50", "--connections", "3", "--value-bytes", "10-20", "--warm-up", "0")
+SHORT = (*SMALL, "--seconds", "0.3")
+
+
+@pytest.fixture(scope="module")
+def resp_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RespNode]:
+    """A node that speaks both protocols."""
+    node = RespNode(tmp_path_factory.mktemp("bench") / "node")
+    try:
+        node.start()
+        yield node
+    finally:
+        node.end()
+
+
+@pytest.fixture(scope="module")
+def bench(resp_node: RespNode) -> Command:
+    """Runs commands against the node that speaks both."""
+    return Command(f"http://127.0.0.1:{resp_node.port}")
+
+
+def figures(ended: Ended) -> dict[str, Any]:
+    """Returns what a bench printed with --json, which must have ended well."""
+    assert ended.code == 0, ended
+    told: dict[str, Any] = json.loads(ended.out)
+    return told
+
+
+def counted(node: Node, method: str) -> int:
+    """Returns how many requests for keys the node has answered."""
+    text = node.ask("GET", "/metrics").body.decode()
+    pattern = rf'^corecache_http_requests_total{{method="{method}",route="/v1/kv/{{key}}",.*}} (\S+)$'
+    return int(sum(map(float, re.findall(pattern, text, re.MULTILINE))))
+
+
+@pytest.mark.parametrize("protocol", ["http", "resp"])
+@pytest.mark.parametrize("workload", ["put", "get", "mixed", "a", "b", "c", "d", "e", "f"])
+def test_operations_are_counted_and_keys_removed(bench: Command, protocol: str, workload: str) -> None:
+    """So many operations are exactly these, none failed, none found nothing, and no key stays."""
+    if (workload, protocol) == ("e", "resp"):
+        return  # refused, as the tests of wrong usage see
+    wish = ("bench", "--workload", workload, "--protocol", protocol, "--operations", "237", *SMALL)
+    told = figures(bench(*wish, "--json"))
+    assert (told["workload"], told["protocol"], told["done"]) == (workload, protocol, 237)
+    assert (told["failed"], told["absent"], told["failures"]) == (0, 0, {})
+    assert sum(each["done"] for each in told["operations"]) == told["total"]["done"] == 237
+    assert sum(second["done"] for second in told["timeline"]) == 237
+    for each in (*told["operations"], told["total"]):
+        assert 0 < each["p50_ms"] <= each["p95_ms"] <= each["p99_ms"] <= each["p999_ms"] <= each["max_ms"]
+    assert bench("scan", "--prefix", "corecache-bench/").out == b""
+
+
+def test_it_really_asks(bench: Command, resp_node: RespNode) -> None:
+    """What the node counts is what the bench says that it did."""
+    before = counted(resp_node, "PUT"), counted(resp_node, "GET")
+    told = figures(bench("bench", "--workload", "a", "--operations", "300", *SMALL, "--json"))
+    done = {each["operation"]: each["done"] for each in told["operations"]}
+    assert (counted(resp_node, "PUT") - before[0], counted(resp_node, "GET") - before[1]) == (
+        done["update"],
+        done["read"],
+    )
+
+
+def test_processes_and_pipelines_share_the_load(bench: Command) -> None:
+    """Two processes with pipelines do exactly what was asked for, inserts included."""
+    wish = ("bench", "--protocol", "resp", "--processes", "2", "--pipeline", "4", "--workload", "d")
+    told = figures(bench(*wish, "--operations", "501", *SMALL, "--json"))
+    assert (told["done"], told["failed"], told["absent"]) == (501, 0, 0)
+    assert bench("scan", "--prefix", "corecache-bench/").out == b""
+
+
+def test_an_open_loop_does_what_is_due(bench: Command) -> None:
+    """A hundred a second for half a second is fifty, however fast the node is."""
+    told = figures(bench("bench", "--rate", "100", "--seconds", "0.5", *SMALL, "--json"))
+    assert told["done"] + told["failed"] == 50
+    assert told["rate"] == 100
+
+
+def test_keys_are_kept_and_found_again(bench: Command) -> None:
+    """--keep leaves them, --no-load reads them and leaves them; without them reads find nothing, which is said."""
+    assert bench("bench", *SHORT, "--keep").code == 0
+    assert bench("scan", "--prefix", "corecache-bench/", "--keys-only").out.count(b"\n") == 50
+    told = figures(bench("bench", "--workload", "c", "--no-load", *SHORT, "--json"))
+    assert told["absent"] == 0
+    assert bench("scan", "--prefix", "corecache-bench/", "--keys-only").out.count(b"\n") == 50
+    assert bench("bench", *SHORT).code == 0
+    ended = bench("bench", "--workload", "c", "--no-load", *SHORT, "--json")
+    told = figures(ended)
+    assert told["absent"] == told["done"] > 0
+    assert "found no record" in ended.err
+
+
+def test_the_table(bench: Command) -> None:
+    """A row for each kind of operation and one for all."""
+    header, *rows = table_rows(bench("bench", *SHORT).out)
+    assert header[:3] == ["operation", "done", "per second"]
+    assert [row[0] for row in rows] == ["read", "update", "all"]
+    counts = [int(row[1].replace(",", "")) for row in rows]
+    assert counts[0] + counts[1] == counts[2] > 0
+
+
+def test_histograms_are_hdrs(bench: Command, tmp_path: Path) -> None:
+    """HdrHistogram's own reader finds in the log what was done; the percentiles end with all of it."""
+    log, percentiles = tmp_path / "h.hlog", tmp_path / "h.hgrm"
+    told = figures(bench("bench", *SMALL, "--operations", "200", "--histogram", str(log), "--json"))
+    reader = HistogramLogReader(str(log), HdrHistogram(1, 60_000_000, 3))
+    counted = 0
+    while (interval := reader.get_next_interval_histogram()) is not None:
+        counted += interval.get_total_count()
+    reader.close()
+    assert counted == told["done"] == 200
+    assert bench("bench", *SMALL, "--operations", "200", "--histogram", str(percentiles)).code == 0
+    assert re.search(r"1\.000000000000\s+200\s", percentiles.read_text())
+
+
+@pytest.mark.parametrize(("name", "magic"), [("p.png", b"\x89PNG"), ("p.svg", b"<?xml"), ("p.pdf", b"%PDF")])
+def test_a_picture(bench: Command, tmp_path: Path, name: str, magic: bytes) -> None:
+    """The file is of the kind that its name says, and not empty."""
+    assert bench("bench", *SHORT, "--plot", str(tmp_path / name)).code == 0
+    drawn = (tmp_path / name).read_bytes()
+    assert drawn.startswith(magic)
+    assert len(drawn) > 5000
+
+
+def test_a_plain_redis(tmp_path: Path) -> None:
+    """Any server of Redis's protocol will do, by host and port."""
+    with RedisServer(tmp_path / "redis") as redis:
+        command = Command(f"127.0.0.1:{redis.resp_port}")
+        told = figures(
+            command("bench", "--protocol", "resp", "--pipeline", "8", *SMALL, "--operations", "500", "--json")
+        )
+        assert (told["done"], told["failed"]) == (500, 0)
+        with contextlib.closing(RespConnection(redis.resp_port)) as connection:
+            assert connection.ask("DBSIZE").value == 0
+
+
+def test_a_port_of_another_protocol_is_wrong_usage(bench: Command, resp_node: RespNode) -> None:
+    """HTTP's port asked in Redis's protocol: one line that says so."""
+    code, out, err = bench("bench", "--protocol", "resp", "--endpoint", f"127.0.0.1:{resp_node.port}", *SHORT)
+    assert (code, out) == (2, b"")
+    assert "does not speak Redis's protocol" in err
+    assert err.count("\n") == 1
+
+
+def test_an_endpoint_that_is_silent_is_left_out(bench: Command, resp_node: RespNode) -> None:
+    """The others take the load, and the user is told."""
+    good, bad = f"http://127.0.0.1:{resp_node.port}", "http://127.0.0.1:9"
+    ended = bench("bench", "--endpoint", bad, "--endpoint", good, *SHORT, "--json")
+    assert figures(ended)["targets"] == [f"127.0.0.1:{resp_node.port}"]
+    assert bad in ended.err
+
+
+@pytest.fixture
+def own_node(tmp_path: Path) -> Iterator[Node]:
+    """A node that the test may kill."""
+    node = Node(tmp_path / "node")
+    try:
+        yield node.start()
+    finally:
+        node.end()
+
+
+@contextlib.contextmanager
+def under_way(node: Node, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a bench that has begun to measure."""
+    command = Command(f"http://127.0.0.1:{node.port}")
+    running = command.process("bench", "--workload", "put", "--json", *SMALL, *options, stdin=subprocess.DEVNULL)
+    with running:
+        try:
+            wait_until(lambda: counted(node, "PUT") > 20, "the bench to begin")
+            yield running
+        finally:
+            running.kill()
+
+
+def test_ctrl_c_prints_what_was_measured(own_node: Node) -> None:
+    """And removes the keys, and ends with 130."""
+    with under_way(own_node, "--seconds", "600") as running:
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (130, b"")
+    told = json.loads(out)
+    assert told["interrupted"]
+    assert told["done"] > 0
+    assert own_node.ask("GET", "/v1/kv?prefix=corecache-bench/").json["items"] == []
+
+
+def test_a_node_that_is_killed_and_comes_back(own_node: Node) -> None:
+    """What was under way is lost and counted, the connections are made anew, and the rest succeeds."""
+    with under_way(own_node, "--operations", "5000") as running:
+        own_node.kill()
+        own_node.start()
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    told = json.loads(out)
+    assert 1 <= told["failures"]["connection_lost"] <= 3
+    assert told["done"] + told["failed"] == 5000
+    assert b"operations failed: " in err
+
+
+def test_a_node_that_is_killed_for_good(own_node: Node) -> None:
+    """The figures until then, one line on the failures, and one on the keys that could not be removed."""
+    with under_way(own_node, "--seconds", "2") as running:
+        own_node.kill()
+        out, err = running.communicate(timeout=90)
+    assert running.returncode == 0, err
+    assert json.loads(out)["failures"]["connection_lost"] == 3
+    assert err.count(b"\n") == 2
+    assert b"keys were not removed" in err
+
+
+def test_an_open_loop_charges_a_stall_to_all_that_were_due(own_node: Node) -> None:
+    """A node that stands still delays far more operations than it has connections; all of them are counted as late."""
+    with under_way(own_node, "--rate", "200", "--operations", "1000") as running:
+        assert own_node.process is not None
+        own_node.process.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                running.wait(1.0)
+        finally:
+            own_node.process.send_signal(signal.SIGCONT)
+        told = json.loads(running.communicate(timeout=60)[0])
+    assert (told["done"], told["failed"]) == (1000, 0)
+    late = [percent for percent, ms in told["total"]["percentiles"] if ms >= 250]
+    # Of the 200 that were due while it stood, those of its first three quarters waited for a quarter at least.
+    assert min(late) <= 88
+    assert told["total"]["max_ms"] >= 900
