@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from corecache.config import KIB
-from corecache.errors import NotDone, OutcomeUnknown
+from corecache.errors import Broken, NotDone, OutcomeUnknown
 from corecache.identity import Milliseconds
 from corecache.operations import Operation
 from corecache.ports import Reply
@@ -401,6 +401,9 @@ async def test_what_was_not_done_is_tried_again_unless_a_later_command_was(lab: 
         (NotDone("too_few_copies", "One of two."), "NOREPLICAS One of two."),
         (NotDone("overloaded", "Too much."), "TRYAGAIN Too much."),
         (OutcomeUnknown("deadline_passed", "Who knows."), "UNKNOWN Who knows."),
+        # Found by a fault campaign: the code alone said NOREPLICAS, which promises that nothing was done.
+        (OutcomeUnknown("too_few_copies", "One of two has it."), "UNKNOWN One of two has it."),
+        (Broken("storage_unreadable", "Look at the disk."), "UNKNOWN Look at the disk."),
     ],
 )
 def test_what_is_no_success_has_its_word(error: Exception, words: str) -> None:

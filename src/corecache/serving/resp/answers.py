@@ -1,10 +1,10 @@
 """How the outcomes that are no success are said in Redis's protocol: which error word, and the sentence.
 
 The words are those that Redis's clients know: TRYAGAIN, CLUSTERDOWN and NOREPLICAS promise that nothing was done, and
-may be repeated; UNKNOWN is ours: it may have been done.
+may be repeated; UNKNOWN is ours: it may have been done. An error of one code may be either: its class decides.
 """
 
-from corecache.errors import Broken, CallerFault, CoreCacheError, NotDone
+from corecache.errors import CoreCacheError, NotDone
 from corecache.wire.resp import Failure
 
 _WORDS = {
@@ -19,10 +19,8 @@ _WORDS = {
 
 def failure_of(error: CoreCacheError) -> Failure:
     """Returns the answer that tells an error."""
-    word = _WORDS.get(error.code)
-    if word is None:
-        if isinstance(error, NotDone):
-            word = "TRYAGAIN"
-        else:
-            word = "ERR" if isinstance(error, CallerFault | Broken) else "UNKNOWN"
+    if error.outcome == "unknown":
+        word = "UNKNOWN"
+    else:
+        word = _WORDS.get(error.code) or ("TRYAGAIN" if isinstance(error, NotDone) else "ERR")
     return Failure(f"{word} {error.message}")

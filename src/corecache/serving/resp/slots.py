@@ -154,6 +154,9 @@ def values_bytes(results: Sequence[Result]) -> int:
 
 
 def defect(arguments: Arguments) -> Failure:
-    """Returns the answer to a command that has met a defect of ours, and logs the exception that is being handled."""
+    """Returns the answer to a command that has met a defect of ours, and logs the exception that is being handled.
+
+    Nobody knows how far the command had come.
+    """
     log.exception("a command failed", command=arguments[0][:64].decode("utf-8", "replace"))
-    return Failure("ERR internal error: see the node's log")
+    return Failure("UNKNOWN internal error: see the node's log")
