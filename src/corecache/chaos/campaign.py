@@ -155,7 +155,7 @@ class Campaign:
         )
 
     def _addresses(self) -> list[Address]:
-        return [Address(node.name, node.http_url, node.resp) for node in self._ground.cluster.nodes]
+        return [Address(node.name, node.http_url, node.resp) for node in self._ground.present]
 
     def _note(self, call: Call) -> None:
         self._calls.append(call)
