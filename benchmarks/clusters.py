@@ -21,6 +21,8 @@ from benchmarks import servers
 from benchmarks.servers import Server, ServerError, answers, free_ports, serve
 
 MEMBERS = 3
+ETCD_BYTES_MAX = 8_000_000_000
+"""etcd keeps what was overwritten, and refuses writes once it has 2 GB by default."""
 WHOLE_SECONDS_MAX = 120.0
 
 
@@ -52,7 +54,7 @@ def corecache(directory: Path, partitions: int, memory_bytes: int, name: str = "
         raise ServerError(str(refusal)) from None
     try:
         nodes = [node(directory, number, coordinator.address, partitions, memory_bytes) for number in range(MEMBERS)]
-        with _running(Group(name, nodes)) as group:
+        with running(Group(name, nodes)) as group:
             await_whole(group, partitions)
             yield group
     finally:
@@ -75,26 +77,27 @@ def node(directory: Path, number: int, address: str, partitions: int, memory_byt
 
 
 @contextmanager
-def etcd(directory: Path) -> Iterator[Group]:
-    """Runs three members of etcd. Raises: ServerError."""
+def etcd(directory: Path, count: int = MEMBERS) -> Iterator[Group]:
+    """Runs members of etcd. Raises: ServerError."""
     if shutil.which("etcd") is None:
         raise ServerError(
             "etcd is not installed: run scripts/bench.sh as root, or install Debian's package etcd-server"
         )
     directory.mkdir(parents=True, exist_ok=True)
-    ports = free_ports(2 * MEMBERS)
-    names = [f"m{number}" for number in range(MEMBERS)]
-    peers = [f"http://127.0.0.1:{port}" for port in ports[:MEMBERS]]
+    ports = free_ports(2 * count)
+    names = [f"m{number}" for number in range(count)]
+    peers = [f"http://127.0.0.1:{port}" for port in ports[:count]]
     cluster = ",".join(f"{name}={peer}" for name, peer in zip(names, peers, strict=True))
     members = []
-    for name, peer, port in zip(names, peers, ports[MEMBERS:], strict=True):
+    for name, peer, port in zip(names, peers, ports[count:], strict=True):
         client = f"http://127.0.0.1:{port}"
         command = ["etcd", "--name", name, "--data-dir", str(directory / name), "--log-level", "error"]
         command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
         command += ["--listen-client-urls", client, "--advertise-client-urls", client]
         command += ["--initial-cluster", cluster, "--initial-cluster-state", "new"]
+        command += [f"--quota-backend-bytes={ETCD_BYTES_MAX}"]
         members.append(Server("etcd", command, directory / f"{name}.log", port, answers("/health", 200)))
-    with _running(Group("etcd", members)) as group:
+    with running(Group("etcd", members)) as group:
         yield group
 
 
@@ -105,7 +108,7 @@ def redis(directory: Path) -> Iterator[Group]:
     primary, *replicas = ports
     members = [servers.redis(directory / "primary", primary)]
     members += [servers.redis(directory / f"replica{port}", port, primary) for port in replicas]
-    with _running(Group("redis", members)) as group:
+    with running(Group("redis", members)) as group:
         yield group
 
 
@@ -146,7 +149,7 @@ def _views(port: int) -> list[dict[str, object]]:
 
 
 @contextmanager
-def _running(group: Group) -> Iterator[Group]:
+def running(group: Group) -> Iterator[Group]:
     """Starts all members at once; stops them in the end, or kills them if something went wrong."""
     try:
         for server in group.servers:

@@ -6,7 +6,10 @@ a machine that is busy with something else gives other numbers, which is for a r
 
 import msgspec
 
+from benchmarks.growth_report import Growth
 from benchmarks.machine import Machine
+from benchmarks.peers_report import PeersSpeed
+from benchmarks.profile_report import Profile
 from benchmarks.wrk import Run
 
 
@@ -179,7 +182,10 @@ class CatchUp(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What the run was asked for."""
+    """What the run was asked for.
+
+    `systems`, `clients` and `sizes` are of the part `peers`: names, and numbers; `keys_max` and `sections` of `growth`.
+    """
 
     seconds: int
     connections: int
@@ -191,20 +197,28 @@ class Settings(msgspec.Struct, frozen=True):
     catch_up_bytes: int
     kills: int
     command: str
+    systems: list[str]
+    clients: list[int]
+    sizes: list[int]
+    keys_max: int
+    sections: list[str]
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The whole document."""
 
     date: str
     version: str
     settings: Settings
     machine: Machine
-    speed: Speed | None
-    flushes: Flushes | None
-    memory: Memory | None
-    cluster: ClusterSpeed | None
-    catch_up: CatchUp | None
-    failovers: Failovers | None
-    resp: RespSpeed | None
+    speed: Speed | None = None
+    flushes: Flushes | None = None
+    memory: Memory | None = None
+    cluster: ClusterSpeed | None = None
+    catch_up: CatchUp | None = None
+    failovers: Failovers | None = None
+    resp: RespSpeed | None = None
+    peers: PeersSpeed | None = None
+    growth: Growth | None = None
+    profile: Profile | None = None
     bounds: list[Bound]

@@ -2,8 +2,8 @@
 
 One node beside one Redis that syncs its AOF before it answers, SET and GET, one request at a time and 16 in a pipeline,
 by redis-benchmark. Then three nodes beside a Redis with two replicas, where a `WAIT 2` follows each SET and its answer
-is waited for: only then have the replicas got it. redis-benchmark can't send that, `resp_load.py` can; what it does at
-most is measured on the same Redis, without WAIT.
+is waited for: only then have the replicas got it. redis-benchmark can't send that, `closed_loop.py` can; what it does
+at most is measured on the same Redis, without WAIT.
 
 Clients of CoreCache are plain ones, which ask any node for any key, or *cluster-aware* ones, which ask each key's
 primary. All clients of Redis ask its primary. All keys are written before.
@@ -18,10 +18,10 @@ from typing import Literal
 import msgspec
 
 from benchmarks import clusters, servers, wrk
+from benchmarks.closed_loop import Load, ask, command, key
 from benchmarks.clusters import Group
 from benchmarks.redis_benchmark import RedisBenchmark
 from benchmarks.report import AgainstRedis, Bound, Driven, RespSpeed, Settings
-from benchmarks.resp_load import Load, ask, command, key
 from benchmarks.servers import Server
 from benchmarks.wrk import LoadError, Run
 

@@ -7,7 +7,7 @@ Numbers are rounded to what two runs on one machine agree in.
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import failover_tables, resp_tables
+from benchmarks import failover_tables, growth_tables, peers_tables, profile_tables, resp_tables
 from benchmarks.report import CatchUp, ClusterSpeed, Flushes, Memory, Report, Speed
 from benchmarks.wrk import Run
 
@@ -54,6 +54,13 @@ def markdown(report: Report) -> str:
             _table(*resp_tables.three_nodes(report.resp)),
             _table(*resp_tables.generator(report.resp)),
         ]
+    if report.peers is not None:
+        parts.append(peers_tables.opening(report.peers))
+        parts += [_table(*each) for each in peers_tables.all_of(report.peers)]
+    if report.growth is not None:
+        parts += [_table(*each) for each in growth_tables.all_tables(report.growth)]
+    if report.profile is not None:
+        parts.append(_table(*profile_tables.by_layer(report.profile)))
     bounds = [(each.what, f"{each.value:.2f}", each.asked, "met" if each.met else "not met") for each in report.bounds]
     if bounds:
         parts.append(_table(("Bound", "Measured", "Asked", ""), bounds))
@@ -191,7 +198,8 @@ def _latencies(run: Run) -> tuple[str, ...]:
 
 def _machine(report: Report) -> str:
     machine = report.machine
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(machine.versions.items()))
+    peers = {} if report.peers is None else report.peers.versions
+    versions = ", ".join(f"{name} {version}" for name, version in sorted((machine.versions | peers).items()))
     return (
         f"{report.date}, CoreCache {report.version}, on {machine.processor}, {machine.cores} cores, "
         f"{machine.memory_bytes / 1024**3:.0f} GiB of memory, {machine.kernel}, {machine.python}, {versions}. "

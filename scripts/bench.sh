@@ -2,13 +2,15 @@
 # Measures CoreCache: speed beside the stack's ceiling, beside etcd and beside Redis, latency during flushes and while a
 # node is filled, memory, and what a killed node costs. See docs/benchmarks.md.
 #
-#   scripts/bench.sh [speed|flush|memory|cluster|catch-up|failover|resp]
+#   scripts/bench.sh [speed|flush|memory|cluster|catch-up|failover|resp|peers|growth|profile]
 #                    [--seconds N] [--connections N] [--value-bytes N] [--records N] [--pairs N]
 #                    [--catch-up-bytes N] [--kills N] [--json FILE] [--write-docs]
+#                    [--systems NAMES] [--clients NUMBERS] [--sizes BYTES]
+#                    [--keys-max N] [--sections NAMES]
 #
-# Without the name of a part it measures all; --only NAME is the same as the name. Uses $PYTHON, else .venv (made by
-# scripts/start_server.sh), else python3. Installs wrk, etcd-server, redis-server and redis-tools by apt-get when they
-# are missing and the user is root.
+# Without the name of a part it measures all but peers, growth and profile; --only NAME is the same as the
+# name. Uses $PYTHON, else .venv (made by scripts/start_server.sh), else python3. Installs wrk, etcd-server,
+# redis-server, redis-tools and zookeeper by apt-get when they are missing and the user is root.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,19 +18,24 @@ part=
 for word in "$@"; do
     case $word in
     --only=*) part=${word#--only=} ;;
-    speed | flush | memory | cluster | catch-up | failover | resp) part=$word ;;
+    speed | flush | memory | cluster | catch-up | failover | resp | peers | growth | profile) part=$word ;;
     esac
 done
 
 missing=
 command -v wrk >/dev/null || missing=wrk
 case $part in
-"" | cluster) command -v etcd >/dev/null || missing="$missing etcd-server" ;;
+"" | cluster | peers) command -v etcd >/dev/null || missing="$missing etcd-server" ;;
 esac
 case $part in
-"" | resp)
+"" | resp | peers)
     command -v redis-server >/dev/null || missing="$missing redis-server"
     command -v redis-benchmark >/dev/null || missing="$missing redis-tools"
+    ;;
+esac
+case $part in
+peers)
+    if [ -z "${ZOOKEEPER_HOME:-}" ] && [ ! -e /usr/share/java/zookeeper.jar ]; then missing="$missing zookeeper"; fi
     ;;
 esac
 if [ -n "$missing" ]; then
@@ -49,6 +56,10 @@ PYTHONPATH="src:scripts:tests${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONPATH
 if ! "$python" -c 'import rocksdict, uvicorn, uvloop, httptools, msgspec' 2>/dev/null; then
     echo "bench.sh: $python lacks CoreCache's packages: run scripts/start_server.sh once (it makes .venv), or set PYTHON" >&2
+    exit 1
+fi
+if [ "$part" = peers ] && ! "$python" -c 'import kazoo, pysyncobj, matplotlib' 2>/dev/null; then
+    echo "bench.sh: $python lacks what the peers part needs: pip install -r requirements-dev.lock" >&2
     exit 1
 fi
 exec "$python" -m benchmarks.bench "$@"

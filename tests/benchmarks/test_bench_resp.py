@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from benchmarks.closed_loop import Load, ask, command, key
 from benchmarks.redis_benchmark import RedisBenchmark, printed_run
 from benchmarks.report import AgainstRedis, Driven, Report, RespSpeed, Settings
-from benchmarks.resp_load import Load, ask, command, key
 from benchmarks.wrk import LoadError, Run
 
 from benchmarks import bench, redis_benchmark, resp, resp_tables, servers
@@ -121,7 +121,7 @@ def test_a_part_is_named_by_itself_or_with_only(arguments: list[str], monkeypatc
     """Both run that part and no other, and give the same command in the report."""
     asked: list[tuple[str, list[str]]] = []
 
-    def measure(settings: Settings, parts: list[str]) -> Report:
+    def measure(settings: Settings, parts: list[str], _: object) -> Report:
         asked.append((settings.command, parts))
         raise LoadError("enough")
 

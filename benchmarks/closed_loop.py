@@ -1,9 +1,10 @@
-"""A load generator for requests that are made of several commands, such as Redis's `SET` with a `WAIT` behind it.
+"""A load generator for any protocol: bytes that are sent, and a question that says whether all of the answer has come.
 
 Like wrk it is a closed loop: each connection has one request under way, and sends the next when all of the answer has
-come. Requests are made before, and there is one right answer, so that all that is done for a request is to send, to
-receive, to compare and to look at the clock. It is one thread of Python on epoll; what it could do at most is measured
-and stands beside the results. Any other answer ends it: what it measured is success.
+come. Requests are made before, and most have one right answer, so that all that is done for a request is to send, to
+receive, to compare and to look at the clock: it takes as little as it can from the servers on the same machine, and the
+same from each of them. It is one thread of Python on epoll. Any answer but the right one ends it: what it measured is
+success. A request may be made of several commands, such as Redis's `SET` with a `WAIT` behind it.
 
 Keys have the names that redis-benchmark gives them.
 """
@@ -27,27 +28,34 @@ ASKED_AT_ONCE = 100
 DRAWN = 50_000
 """Requests are drawn at random before the run, so many for each server, and then in turns."""
 
+Whole = Callable[[bytes], bool]
+"""Says whether this is all of the right answer; if not, more is to come. Raises: LoadError if it can't become it."""
+
 
 class Load(msgspec.Struct, frozen=True):
-    """What is sent: for each server's port the requests to draw from, the one right answer, and how many connections.
+    """What is sent: for each server's port the requests to draw from, the right answer, and how many connections.
 
-    The connections are spread over the ports in turns.
+    The connections are spread over the ports in turns. The answer is the bytes, or what tells it from others.
     """
 
     requests: Mapping[int, Sequence[bytes]]
-    answer: bytes
+    answer: bytes | Whole
     connections: int
 
-    def drive(self, seconds: int) -> Run:
-        """Sends for so many seconds and returns what was measured. Raises: LoadError, OSError."""
+    def drive(self, seconds: float, warm_seconds: float = 0.0) -> Run:
+        """Sends for so many seconds and returns what was measured, without what was answered in the warm ones before.
+
+        Raises: LoadError, OSError.
+        """
+        whole = exactly(self.answer) if isinstance(self.answer, bytes) else self.answer
         with contextlib.ExitStack() as stack:
             poller = stack.enter_context(select.epoll())
             connections = {}
             for port, draw in itertools.islice(itertools.cycle(self._draws().items()), self.connections):
                 connection = stack.enter_context(_connected(port))
-                connections[connection.fileno()] = _Connection(connection, draw, self.answer)
+                connections[connection.fileno()] = _Connection(connection, draw, whole)
                 poller.register(connection, select.EPOLLIN)
-            return _measured(poller, connections, seconds)
+            return _measured(poller, connections, seconds, warm_seconds)
 
     def _draws(self) -> dict[int, Callable[[], bytes]]:
         draws = {}
@@ -60,10 +68,10 @@ class Load(msgspec.Struct, frozen=True):
 class _Connection:
     """A connection with a request under way, from `send` to the `received` that returns its latency."""
 
-    def __init__(self, connection: socket.socket, draw: Callable[[], bytes], answer: bytes) -> None:
+    def __init__(self, connection: socket.socket, draw: Callable[[], bytes], whole: Whole) -> None:
         self._connection = connection
         self._draw = draw
-        self._answer = answer
+        self._whole = whole
         self._part = b""
         self._sent_ns = 0
 
@@ -75,18 +83,28 @@ class _Connection:
 
     def received(self) -> int | None:
         """Returns when the request was sent if its answer is complete, else None. Raises: LoadError."""
-        answer = self._connection.recv(RECEIVED_BYTES_MAX)
-        if self._part:
-            answer = self._part + answer
-        if answer == self._answer:
+        received = self._connection.recv(RECEIVED_BYTES_MAX)
+        if not received:
+            raise LoadError("a connection was closed by the server: see its log")
+        answer = self._part + received if self._part else received
+        if self._whole(answer):
             self._part = b""
             return self._sent_ns
-        if answer == self._part:
-            raise LoadError("a connection was closed by the server: see its log")
-        if not self._answer.startswith(answer):
-            raise LoadError(f"a request was answered {answer[:200]!r}")
         self._part = answer
         return None
+
+
+def exactly(right: bytes) -> Whole:
+    """Returns the question for these bytes."""
+
+    def whole(answer: bytes) -> bool:
+        if answer == right:
+            return True
+        if not right.startswith(answer):
+            raise LoadError(f"a request was answered {answer[:200]!r}")
+        return False
+
+    return whole
 
 
 def command(*words: bytes) -> bytes:
@@ -114,18 +132,40 @@ def ask(port: int, requests: Sequence[bytes]) -> list[bytes]:
     return [answer.removesuffix(b"\r\n") for answer in answers]
 
 
+def send_each(port: int, requests: Sequence[bytes], answer: bytes | Whole) -> None:
+    """Sends requests, one after the other, and wants this answer to each. Raises: LoadError, OSError."""
+    whole = exactly(answer) if isinstance(answer, bytes) else answer
+    with _connected(port) as connection:
+        connection.settimeout(SILENCE_SECONDS_MAX)
+        draw = iter(requests).__next__
+        asking = _Connection(connection, draw, whole)
+        for _ in requests:
+            asking.send(0)
+            while asking.received() is None:
+                pass
+
+
 def _connected(port: int) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
-def _measured(poller: select.epoll, connections: Mapping[int, _Connection], seconds: int) -> Run:
-    latencies_ns = array("Q")
-    begun_ns = now_ns = time.perf_counter_ns()
+def _measured(poller: select.epoll, connections: Mapping[int, _Connection], seconds: float, warm_seconds: float) -> Run:
+    begun_ns = time.perf_counter_ns()
     for connection in connections.values():
-        connection.send(now_ns)
-    while now_ns - begun_ns < seconds * 1e9:
+        connection.send(begun_ns)
+    if warm_seconds:
+        _, begun_ns = _until(poller, connections, begun_ns + int(warm_seconds * 1e9))
+    latencies_ns, ended_ns = _until(poller, connections, begun_ns + int(seconds * 1e9))
+    return run_of(latencies_ns, (ended_ns - begun_ns) / 1e9)
+
+
+def _until(poller: select.epoll, connections: Mapping[int, _Connection], end_ns: int) -> tuple["array[int]", int]:
+    """Sends until a time, and returns the latencies of what was answered, and when the last was."""
+    latencies_ns = array("Q")
+    now_ns = 0
+    while now_ns < end_ns:
         ready = poller.poll(SILENCE_SECONDS_MAX)
         if not ready:
             raise LoadError(f"no request was answered for {SILENCE_SECONDS_MAX:.0f} s")
@@ -136,10 +176,12 @@ def _measured(poller: select.epoll, connections: Mapping[int, _Connection], seco
                 now_ns = time.perf_counter_ns()
                 latencies_ns.append(now_ns - sent_ns)
                 connection.send(now_ns)
-    return _run(sorted(latencies_ns), (now_ns - begun_ns) / 1e9)
+    return latencies_ns, now_ns
 
 
-def _run(latencies_ns: Sequence[int], seconds: float) -> Run:
+def run_of(latencies: Sequence[int], seconds: float) -> Run:
+    """Returns what so many requests, of these latencies in ns, are as a run of so many seconds. There has to be one."""
+    latencies_ns = sorted(latencies)
     count = len(latencies_ns)
     p50, p95, p99 = (latencies_ns[count * percent // 100] / 1e6 for percent in (50, 95, 99))
     mean = sum(latencies_ns) / count / 1e6
