@@ -1,11 +1,15 @@
-"""Fixtures of all tests: a real ZooKeeper server, started when the first test asks for it."""
+"""Fixtures of all tests: a real ZooKeeper server, started when the first test asks for it.
+
+It is shared by all tests of a worker: use `zookeeper_address`, which has a chroot of the test's own, and do not stop
+it. A test that wants to stop one starts its own: `with ZooKeeperServer(tmp_path) as server: …`.
+"""
 
 import itertools
 from collections.abc import Iterator
 
 import pytest
 
-from zookeeper_server import ZooKeeperServer
+from corecache.chaos.zookeeper import ZooKeeperServer
 
 _numbers = itertools.count(1)
 

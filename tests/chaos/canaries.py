@@ -5,6 +5,9 @@ process of its own (`canary_node.py`) that is a node in all else; nothing that i
 the kinds of faults that its rule is for, and must be found guilty of one of the rules named beside it, not just of
 anything: a node that does not start would be no proof.
 
+Some rules have a second line of defence that hides that the first is broken. Then a canary breaks both, and says so.
+Where the last of them is that a replica halts rather than guess, the canary is guilty of a cluster that is never whole.
+
 The simulator's canaries (`corecache.simulator.canaries`) break finer rules. Those of them that take an instant at which
 no fault of real processes can aim are convicted only there.
 """
@@ -17,7 +20,7 @@ import msgspec
 
 from corecache.chaos import judge
 from corecache.errors import NotDone
-from corecache.identity import Epoch, PartitionId, ReplicaId, Sequence, Timestamp
+from corecache.identity import Epoch, Milliseconds, NodeId, PartitionId, ReplicaId, Sequence, Timestamp
 from corecache.node.calls import Calls, Waiting
 from corecache.node.local import Local
 from corecache.node.transfers import Transfers
@@ -28,6 +31,7 @@ from corecache.replication.backup import Backup
 from corecache.replication.backups import Backups
 from corecache.replication.grants import Grants
 from corecache.replication.log import Entry
+from corecache.replication.peers import Peer
 from corecache.replication.pending import Pending
 from corecache.replication.primary import Primary
 from corecache.replication.recovered import NOTHING_APPLIED, Recovered, ReplicaFacts
@@ -40,7 +44,9 @@ Patch: TypeAlias = tuple[type[Any] | ModuleType, str, Callable[[Any], Any]]
 STALE: Final = (judge.LINEARIZABLE, judge.ACKNOWLEDGED, judge.DELETED, judge.EXPIRED_EARLY, judge.EXPIRED_LATE)
 """What is broken if something acknowledged is not seen: which of these depends on what it was."""
 
-NO_SETTINGS: Final[Mapping[str, str | int]] = {}
+USUAL: Final[Mapping[str, str | int]] = {}
+PATIENT: Final[Mapping[str, str | int]] = {"replication.lease_ms": 5000, "replication.grace_ms": 6000}
+"""Nobody is replaced for want of hearing from him before he is back."""
 
 
 class Canary(NamedTuple):
@@ -56,7 +62,7 @@ class Canary(NamedTuple):
     patches: tuple[Patch, ...]
     seconds: float = 8.0
     rate: float = 400.0
-    settings: Mapping[str, str | int] = NO_SETTINGS
+    settings: Mapping[str, str | int] = USUAL
 
     def fly(self) -> None:
         """Breaks the rule in this process, for good."""
@@ -188,6 +194,25 @@ def peeks_at_any_replica(true: Callable[..., Any]) -> Callable[..., Any]:
     return peek
 
 
+def gives_up_soon(true: Callable[..., Any]) -> Callable[..., Any]:
+    """Waits for the answer to a call for a fifth of a second, however much time it has."""
+
+    def begin(
+        self: Calls,
+        node: NodeId,
+        partition: PartitionId,
+        make: Any,
+        reply: Any,
+        deadline: Milliseconds,
+        *given: Any,
+        **named: Any,
+    ) -> None:
+        soon = Milliseconds(min(deadline, self._clock.now() + 100))
+        true(self, node, partition, make, reply, soon, *given, **named)
+
+    return begin
+
+
 def tells_lost_writes(code: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Tells a write whose answer is lost to be not done; whether it is then tried again is up to the code."""
 
@@ -228,19 +253,14 @@ CANARIES: Final = (
         ((Primary, "holds_leases", mutations.always(True)),),
     ),
     Canary(
-        "failed-condition-without-lease",
-        "an answer that wrote nothing is given without the checks of a read",
-        ("cut-minority",),
-        STALE,
-        ((Primary, "_answer", mutations.answers_all),),
-    ),
-    Canary(
         "no-grant-wait",
-        "a new primary does not wait until the leases that it has granted have run out",
+        "a backup takes over before a lease has passed, and does not wait until those that it granted have run out",
         ("cut-minority",),
         STALE,
-        ((Grants, "have_ended", mutations.always(True)),),
-        settings={"replication.lease_ms": 4000, "replication.grace_ms": 300},
+        ((Backup, "_patience_ms", mutations.always(300)), (Grants, "have_ended", mutations.always(True))),
+        seconds=15.0,
+        rate=800.0,
+        settings=PATIENT,
     ),
     Canary(
         "not-level",
@@ -248,13 +268,15 @@ CANARIES: Final = (
         ("kill",),
         STALE,
         ((Primary, "may_answer", mutations.always(True)),),
+        rate=800.0,
     ),
     Canary(
         "wiped-node-trusted",
-        "a node whose directory was emptied comes back under its old replica ids",
+        "a node whose directory was emptied comes back under its old replica ids, before anybody has missed it",
         ("wipe",),
         ("whole again",),
-        ((Transfers, "_adopt", takes_the_old_id),),
+        ((Transfers, "_adopt", takes_the_old_id), (Peer, "gone", lambda true: property(lambda peer: False))),
+        settings=PATIENT,
     ),
     Canary(
         "no-deletes",
@@ -276,6 +298,7 @@ CANARIES: Final = (
         ("pause-short",),
         STALE,
         ((Pending, "_must_wait", waits_for_every_record), (Pending, "_newest", prefers_the_applied_record)),
+        rate=800.0,
     ),
     Canary(
         "half-a-life",
@@ -294,16 +317,17 @@ CANARIES: Final = (
     Canary(
         "asked-again",
         "a write whose outcome is unknown is asked again",
-        ("kill",),
+        ("pause-short",),
         STALE,
-        ((Calls, "_give_up", tells_lost_writes("unanswered")),),
+        ((Calls, "begin", gives_up_soon), (Calls, "_give_up", tells_lost_writes("unanswered"))),
     ),
     Canary(
         "unknown-told-not-done",
         "a write whose outcome is unknown is told to be not done",
-        ("kill",),
+        ("pause-long",),
         (judge.NOT_DONE, *STALE),
         ((Calls, "_give_up", tells_lost_writes("deadline_passed")),),
+        settings=PATIENT,
     ),
 )
 """All of them."""

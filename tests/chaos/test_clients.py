@@ -16,8 +16,9 @@ import pytest
 from corecache.chaos.asking import ASTONISHING
 from corecache.chaos.clients import READER, Address, Caller, ChaosClients
 from corecache.chaos.history import ABSENT, PRESENT, Call, Protocol
+from corecache.chaos.processes import PortLease
 from corecache.chaos.workload import Wish, Workload
-from integration.node_harness import Node, PortLease
+from integration.node_harness import Node
 
 TIMEOUT_S = 20.0
 SHORT_S = 0.3

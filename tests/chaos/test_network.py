@@ -177,6 +177,25 @@ def test_who_joins_later_reaches_all_and_is_reached(network: Network) -> None:
         assert ear.until("end") == ["word"]
 
 
+def test_who_leaves_is_gone_and_its_place_is_another_s(network: Network) -> None:
+    """Ways from and to it are forgotten, those of the one who comes after it are whole."""
+    network.add("leaving")
+    address, holder = network.address("leaving"), network._holders["leaving"]
+    network.cut("a", "leaving")
+    network.remove("leaving")
+    assert holder.poll() is not None
+    network.cut("a", "leaving")
+    network.add("next")
+    assert network.address("next") == address
+    with ear_of(network, "next") as ear:
+        say(network, "a", "next", "word", "end")
+        assert ear.until("end") == ["word"]
+    network.remove("next")
+    with ear_of(network, "b") as ear:
+        say(network, "a", "b", "word", "end")
+        assert ear.until("end") == ["word"]
+
+
 def test_nothing_stays_behind() -> None:
     """Neither a device nor a process, when the campaign's process is killed in the middle of it."""
     if networks.why_not() is not None:
@@ -184,7 +203,7 @@ def test_nothing_stays_behind() -> None:
     program = (
         "import sys\nfrom corecache.chaos.network import Network\n"
         "with Network(('a',)) as network:\n"
-        "    print(network._switch.pid, network._holders['a'], flush=True)\n    sys.stdin.read()"
+        "    print(network._switch.pid, network._holders['a'].pid, flush=True)\n    sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as campaign:
         assert campaign.stdout is not None

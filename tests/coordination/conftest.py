@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from zookeeper_server import ZooKeeperServer
+from corecache.chaos.zookeeper import ZooKeeperServer
 
 
 @pytest.fixture

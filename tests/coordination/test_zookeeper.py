@@ -30,11 +30,12 @@ from coordination.zookeeper_lab import (
     settings,
     view_path,
 )
+from corecache.chaos.processes import PortLease
+from corecache.chaos.zookeeper import ZooKeeperServer
 from corecache.coordination.zookeeper import ZooKeeperCoordinator
 from corecache.errors import Broken, CallerFault, CoreCacheError
 from corecache.identity import NodeId, PartitionId
 from corecache.placement.partition_map import ClusterFacts
-from zookeeper_server import ZooKeeperServer, free_ports
 
 
 def test_a_creation_that_ended_halfway_counts_for_nothing(zookeeper_address: str) -> None:
@@ -239,7 +240,8 @@ def test_a_chroot_that_is_no_path_is_refused(chroot: str) -> None:
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     """A start that finds no ZooKeeper ends in time, with one line that says of each server what is wrong with it."""
-    port = free_ports(1)[0]
+    lease = PortLease()
+    port = lease.number
 
     async def scene() -> None:
         given = settings(f"127.0.0.1:{port},nowhere.invalid:2181/x", start_timeout_ms=1000)
@@ -252,6 +254,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
         assert time.monotonic() - began < 10
 
     asyncio.run(scene())
+    lease.end()
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("zookeeper")] == []
 
 
@@ -267,7 +270,7 @@ def test_a_server_that_comes_up_late_is_waited_for(tmp_path: Path) -> None:
     try:
         play(settings(server.address), scene)
     finally:
-        server.kill()
+        server.end()
 
 
 def test_a_server_that_takes_no_passwords_is_named_as_such(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ import pytest
 
 from coordination.coordinator_stage import DEADLINE_SECONDS, Ear, ViewEar, ZooKeeperStage, created, entry, view
 from coordination.zookeeper_lab import CONNECTED, LOST, ONE, SUSPENDED, TWO, LossyWire, listed, play, settings
+from corecache.chaos.zookeeper import Ensemble, ZooKeeperServer
 from corecache.errors import NotDone, OutcomeUnknown
 from corecache.identity import NodeId, PartitionId
 from corecache.placement.view import VersionedView
 from corecache.ports import SessionState
-from zookeeper_server import ZooKeeperServer, ensemble
 
 
 def test_a_server_that_is_restarted_costs_no_session(own_server: ZooKeeperServer) -> None:
@@ -234,8 +234,7 @@ def test_a_thousand_partitions_are_created_and_read_quickly(zookeeper_address: s
 
 def test_an_ensemble_that_loses_its_head_goes_on(tmp_path: Path) -> None:
     """Three servers; the one that orders the writes is killed: the session lives on, and so does the cluster."""
-    with ensemble(tmp_path) as servers:
-        address = ",".join(server.address for server in servers)
+    with Ensemble(tmp_path, 3) as ensemble:
 
         async def scene(stage: ZooKeeperStage) -> None:
             node, other = await stage.coordinator(), await stage.coordinator()
@@ -245,7 +244,8 @@ def test_an_ensemble_that_loses_its_head_goes_on(tmp_path: Path) -> None:
             node.watch(heard)
             node.follow([ONE])
             await heard.until(ONE, 0)
-            (head,) = [server for server in servers if server.leads()]
+            head = ensemble.leader()
+            assert head is not None
             await asyncio.to_thread(head.kill)
             version = 0
             async with asyncio.timeout(DEADLINE_SECONDS):
@@ -262,7 +262,7 @@ def test_an_ensemble_that_loses_its_head_goes_on(tmp_path: Path) -> None:
             heard.check_growing()
             assert NodeId("n1") in await other.nodes()
 
-        play(settings(address + "/x", session_timeout_ms=10_000), scene)
+        play(settings(ensemble.address + "/x", session_timeout_ms=10_000), scene)
 
 
 def test_a_dead_thread_of_kazoo_is_replaced(zookeeper_address: str) -> None:

@@ -1,6 +1,6 @@
 """A cluster of real processes: nodes (`node_harness.Node`) that share a ZooKeeper, and what a test does to them.
 
-Nothing of CoreCache is imported here: a test sees what an operator sees, by HTTP, in logs, and by what becomes of the
+Nothing of a node is imported here: a test sees what an operator sees, by HTTP, in logs, and by what becomes of the
 clients (`cluster_load.py`). Every wait is for a condition, with a deadline, and says what it was waiting for, with the
 views that the nodes had at the end.
 
@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from integration.node_harness import REQUEST_SECONDS, Node, PortLease, Shim
+from corecache.chaos.processes import PortLease
+from integration.node_harness import REQUEST_SECONDS, Node, Shim
 
 SLOT_COUNT = 16_384
 PARTITIONS = 8

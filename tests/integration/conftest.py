@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from corecache.chaos import disk
 from integration.node_harness import Node, Shim
 
-SHIMS = Path(__file__).parent / "shim"
+CLOCK_SHIM = Path(__file__).parent / "shim" / "clock.c"
 
 
 @pytest.fixture
@@ -32,21 +33,20 @@ def new_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
 @pytest.fixture(scope="session")
 def shim_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shim, compiled."""
-    return _compiled("faults", tmp_path_factory)
+    missing = disk.why_not()
+    if missing is not None:
+        pytest.skip(missing)
+    return disk.compile_shim(tmp_path_factory.mktemp("shim"))
 
 
 @pytest.fixture(scope="session")
 def clock_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shim that shifts a process's wall clock by CLOCK_SHIM_SECONDS, compiled."""
-    return _compiled("clock", tmp_path_factory)
-
-
-def _compiled(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("gcc") is None:
         pytest.skip("a shim needs gcc")
-    library = tmp_path_factory.mktemp("shim") / f"{name}.so"
+    library = tmp_path_factory.mktemp("shim") / "clock.so"
     order = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(library)]
-    subprocess.run([*order, str(SHIMS / f"{name}.c"), "-ldl"], check=True)
+    subprocess.run([*order, str(CLOCK_SHIM), "-ldl"], check=True)
     return library
 
 

@@ -1,18 +1,14 @@
 """Starts, asks, kills and stops real nodes: one process each, on a port and in a directory of its own.
 
-Nothing of CoreCache is imported here, so that these tests see what a user sees. Every wait is for a condition and has a
+Nothing of a node is imported here, so that these tests see what a user sees. Every wait is for a condition and has a
 deadline; when that passes, the node's log is in the message.
 """
 
 import contextlib
 import http.client
 import json
-import mmap
 import os
-import random
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import time
@@ -20,6 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
+
+from corecache.chaos import disk
+from corecache.chaos.processes import PortLease
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
@@ -57,88 +56,8 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = START_SECON
         time.sleep(0.005)
 
 
-class PortLease:
-    """A port that nobody listens on, below those that the system hands to outgoing connections.
-
-    It is this test's as long as the lease is held: a socket with a name of the system's own, which is gone with its
-    process and leaves no file, tells other test runs on this machine.
-    """
-
-    _PORTS = range(20_000, 32_000)
-
-    def __init__(self) -> None:
-        for port in random.SystemRandom().sample(self._PORTS, 100):
-            with contextlib.suppress(OSError), contextlib.ExitStack() as kept:
-                mark = kept.enter_context(socket.socket(socket.AF_UNIX))
-                mark.bind(f"\0corecache-test-port-{port}")
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", port))
-                self.number = port
-                self._kept = kept.pop_all()
-                return
-        raise AssertionError("no free port")
-
-    def end(self) -> None:
-        """Gives the port up."""
-        self._kept.close()
-
-
-class Shim:
-    """The control of the preloaded library: which disk calls of the node fail or wait, from now on."""
-
-    SYNC = 1
-    WRITE = 2
-    _FORM = struct.Struct("=6i104s")
-
-    def __init__(self, library: Path, control: Path) -> None:
-        control.write_bytes(bytes(self._FORM.size))
-        with control.open("r+b") as file:
-            self._shared = mmap.mmap(file.fileno(), self._FORM.size)
-        self._synced = control.with_name("shim.synced")
-        self.environment = {
-            "LD_PRELOAD": str(library),
-            "FAULT_SHIM_CONTROL": str(control),
-            "FAULT_SHIM_SYNCED": str(self._synced),
-        }
-
-    def fail(self, calls: int, error: int, part: str, skip: int = 0, times: int = -1) -> None:
-        """Lets calls on files whose path contains `part` fail with `error`, all or some (see shim/faults.c)."""
-        self.disarm()
-        self._shared[:] = self._FORM.pack(0, calls, error, skip, times, 0, part.encode())
-        self._shared[:4] = struct.pack("=i", 1)
-
-    def hold(self, calls: int, part: str, skip: int = 0) -> None:
-        """Lets such calls wait until `disarm`."""
-        self.fail(calls, 0, part, skip)
-
-    def disarm(self) -> None:
-        """Lets all calls pass, and those that wait go on."""
-        self._shared[:4] = bytes(4)
-
-    def cut_power(self, data_dir: Path) -> int:
-        """Takes away what no sync had covered when the node was killed; returns how many bytes that were.
-
-        Only what was added to files is taken, not that they were made, renamed or removed. RocksDB's diary and the lock
-        are left alone.
-        """
-        lengths: dict[int, int] = {}
-        for line in self._synced.read_text().splitlines():
-            inode, length = map(int, line.split())
-            lengths[inode] = length
-        lost_bytes = 0
-        for path in data_dir.rglob("*"):
-            if path.is_file() and path.name != "lock" and not path.name.startswith("LOG"):
-                present = path.stat()
-                kept = min(present.st_size, lengths.get(present.st_ino, 0))
-                lost_bytes += present.st_size - kept
-                os.truncate(path, kept)
-        return lost_bytes
-
-    @property
-    def hits(self) -> int:
-        """How many calls failed or waited since the last `fail` or `hold`."""
-        return int(self._FORM.unpack(self._shared[:])[5])
+class Shim(disk.Shim):
+    """The control of a node's disk, with a wait of a test's."""
 
     def await_hit(self, hits: int = 1) -> None:
         """Waits until so many calls have failed or are waiting."""

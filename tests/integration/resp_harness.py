@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from corecache.chaos.processes import PortLease
 from integration.cluster_harness import Cluster, Member
-from integration.node_harness import Node, PortLease, wait_until
+from integration.node_harness import Node, wait_until
 
 ANSWER_SECONDS = 30.0
 CLIENT_SECONDS = 120.0

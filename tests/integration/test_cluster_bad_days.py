@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from kazoo.client import KazooClient
 
+from corecache.chaos.zookeeper import ZooKeeperServer
 from integration.cluster_harness import PARTITIONS, Cluster, Member, partition_of
 from integration.cluster_load import Load
 from integration.cluster_stores import await_equal
 from integration.node_harness import wait_until
-from zookeeper_server import ZooKeeperServer
 
 CHROOT = "/bad-days"
 WRITES = 10

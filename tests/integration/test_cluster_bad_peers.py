@@ -18,11 +18,11 @@ import msgspec
 import pytest
 from kazoo.client import KazooClient
 
+from corecache.chaos.zookeeper import ZooKeeperServer
 from integration.cluster_harness import PARTITIONS, Cluster, Member, partition_of
 from integration.cluster_load import Load
 from integration.cluster_stores import await_equal
 from integration.node_harness import wait_until
-from zookeeper_server import ZooKeeperServer
 
 CHROOT = "/peers"
 WRITES = 10

@@ -1,8 +1,8 @@
 """The network between nodes is cut, one way or both, under load: never two answers for one key, and who can goes on.
 
-Each node is on a machine of its own as far as the network goes (`namespaces.py`), ZooKeeper on another, and the clients
-reach all of them all the time: so those who ask the wrong side are there, and must be told *not done*, or *unknown*,
-and nothing that is old. What they are told is judged by `cluster_load.py`, key by key.
+Each node is on a machine of its own as far as the network goes (`chaos/network.py`), ZooKeeper on another, and the
+clients reach all of them all the time: so those who ask the wrong side are there, and must be told *not done*, or
+*unknown*, and nothing that is old. What they are told is judged by `cluster_load.py`, key by key.
 
 A cut is told to no program. Nobody is known to be gone, and only silence speaks.
 """
@@ -16,15 +16,16 @@ from typing import NamedTuple
 
 import pytest
 
+from corecache.chaos import network as networks
+from corecache.chaos.network import Network
+from corecache.chaos.zookeeper import ZooKeeperServer
 from integration.cluster_harness import PARTITIONS, Cluster, Member, partition_of
 from integration.cluster_load import Load
 from integration.cluster_stores import await_equal
-from integration.namespaces import Network, require_namespaces
 from integration.node_harness import REQUEST_SECONDS, key_target
-from zookeeper_server import ZooKeeperServer
 
-NODES = (1, 2, 3)
-ZOOKEEPER = 4
+LONELY, *OTHERS = NODES = ("n1", "n2", "n3")
+ZOOKEEPER = "zookeeper"
 DEADLINE_MS = 1500
 PROBE_MS = 500
 LATE_SECONDS = 1.0
@@ -45,42 +46,44 @@ class Parted(NamedTuple):
 @pytest.fixture(scope="module")
 def parted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parted]:
     """Three nodes and ZooKeeper, each in a namespace. Each test leaves them whole and settled, and nothing cut."""
-    require_namespaces()
+    missing = networks.why_not()
+    if missing is not None:
+        pytest.skip(missing)
     place = tmp_path_factory.mktemp("cuts")
-    with Network(ZOOKEEPER) as network:
+    with Network((*NODES, ZOOKEEPER)) as network:
         server = ZooKeeperServer(
             place / "zookeeper", host=network.address(ZOOKEEPER), command=network.command(ZOOKEEPER)
         )
         with server:
             cluster = Cluster(place, server.address, 0)
-            for number in NODES:
-                cluster.add(host=network.address(number), command=network.command(number))
+            for name in NODES:
+                cluster.add(host=network.address(name), command=network.command(name))
             with cluster.settled():
                 yield Parted(cluster, network)
 
 
 def cut_off(network: Network) -> None:
     """Leaves the first node with nobody: the minority."""
-    for other in (2, 3, ZOOKEEPER):
-        network.part(1, other)
+    for other in (*OTHERS, ZOOKEEPER):
+        network.part(LONELY, other)
 
 
 def cut_from_nodes(network: Network) -> None:
     """Leaves the first node with ZooKeeper, where it might have the others put out."""
-    for other in (2, 3):
-        network.part(1, other)
+    for other in OTHERS:
+        network.part(LONELY, other)
 
 
 def cut_one_way_out(network: Network) -> None:
     """Lets the first node hear everybody, and nobody hear it."""
-    for other in (2, 3, ZOOKEEPER):
-        network.cut(1, other)
+    for other in (*OTHERS, ZOOKEEPER):
+        network.cut(LONELY, other)
 
 
 def cut_one_way_in(network: Network) -> None:
     """Lets everybody hear the first node, but for ZooKeeper, and it hear nobody."""
-    for other in (2, 3):
-        network.cut(other, 1)
+    for other in OTHERS:
+        network.cut(other, LONELY)
 
 
 def refused(node: Member) -> None:
@@ -150,7 +153,7 @@ def test_who_reaches_all_goes_on_when_two_do_not_reach_each_other(parted: Parted
     """Of two that do not hear each other one is dropped, and neither put out again and again: the third serves all."""
     cluster, network = parted
     with loads(cluster, cluster.nodes[2:]) as (load, larger):
-        network.part(1, 2)
+        network.part(LONELY, OTHERS[0])
         pauses = larger.await_resumed(time.monotonic(), RESUME_SECONDS)
         epochs = cluster.epochs()
         cluster.let_pass(QUIET_SECONDS)
@@ -165,7 +168,7 @@ def test_a_node_that_does_not_reach_zookeeper_serves_as_before(parted: Parted) -
     views = cluster.views()
     with Load(cluster).running() as load:
         load.await_successes(WRITES)
-        network.part(1, ZOOKEEPER)
+        network.part(LONELY, ZOOKEEPER)
         cluster.let_pass(SESSION_SECONDS + QUIET_SECONDS)
         network.heal()
         load.await_successes(WRITES)

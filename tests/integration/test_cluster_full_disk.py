@@ -10,12 +10,12 @@ import sys
 import threading
 from pathlib import Path
 
+from corecache.chaos.zookeeper import ZooKeeperServer
 from integration.cluster_harness import Cluster, Member
 from integration.cluster_load import Load
 from integration.cluster_stores import await_equal
 from integration.node_harness import key_target, wait_until
 from integration.small_disk import mounted
-from zookeeper_server import ZooKeeperServer
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from corecache.chaos.zookeeper import ZooKeeperServer
 from integration import failover
 from integration.cluster_harness import Cluster
 from integration.cluster_load import Load
 from integration.cluster_stores import Filling, await_equal
-from zookeeper_server import ZooKeeperServer
 
 PAUSE_SECONDS_MAX = 4.0
 WRITES = 20

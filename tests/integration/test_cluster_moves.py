@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from corecache.chaos.zookeeper import ZooKeeperServer
 from integration.cluster_harness import PARTITIONS, Cluster
 from integration.cluster_load import Load
 from integration.cluster_orders import await_done, check_as_previewed, ordered, placements
 from integration.cluster_stores import Filling, await_equal
-from zookeeper_server import ZooKeeperServer
 
 HARMLESS = {"acknowledged", "not done", "unreachable"}
 """What a write may come to. Unreachable: a node that has stopped refused the connection, and another one is asked."""

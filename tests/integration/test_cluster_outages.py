@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from corecache.chaos.zookeeper import Ensemble, ZooKeeperServer
 from integration.cluster_harness import Cluster
 from integration.cluster_load import Load
 from integration.cluster_stores import await_equal
-from zookeeper_server import ZooKeeperServer, ensemble
 
 SESSION_SECONDS = 2.0
 OUTAGE_SECONDS = 3 * SESSION_SECONDS
@@ -91,10 +91,11 @@ def test_nobody_notices_that_zookeeper_hangs(cluster: Cluster, server: ZooKeeper
 def test_nobody_notices_that_an_ensemble_loses_its_leader(tmp_path: Path) -> None:
     """The leader of three is killed, and comes back later."""
     with (
-        ensemble(tmp_path / "ensemble") as servers,
-        running(tmp_path, ",".join(each.address for each in servers)) as cluster,
+        Ensemble(tmp_path / "ensemble", 3) as ensemble,
+        running(tmp_path, ensemble.address) as cluster,
     ):
-        (leader,) = [server for server in servers if server.leads()]
+        leader = ensemble.leader()
+        assert leader is not None
         unnoticed(cluster, leader.kill, leader.start, OUTAGE_SECONDS)
 
 

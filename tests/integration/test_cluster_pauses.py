@@ -14,11 +14,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from corecache.chaos.zookeeper import ZooKeeperServer
 from integration.cluster_harness import Cluster, Member, partition_of
 from integration.cluster_load import Load
 from integration.cluster_stores import await_equal
 from integration.node_harness import REQUEST_SECONDS, Answer, answer_of, key_target
-from zookeeper_server import ZooKeeperServer
 
 LONG_SECONDS = 10.0
 SHORT_PAUSES = 6

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from corecache.chaos.zookeeper import ZooKeeperServer
 from integration.cluster_harness import Cluster
 from integration.cluster_stores import await_equal
 from integration.cluster_users import Users
-from zookeeper_server import ZooKeeperServer
 
 WRITES = 20
 """Of each user, before the first stop and after the last start."""

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from corecache.chaos.zookeeper import ZooKeeperServer
 from integration.cluster_harness import Cluster, Member
 from integration.cluster_load import Load
 from integration.cluster_stores import Filling, await_equal
 from integration.node_harness import Shim
-from zookeeper_server import ZooKeeperServer
 
 DEADLINE_MS = 2000
 WRITES = 20

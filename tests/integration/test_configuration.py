@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from integration.node_harness import PortLease, wait_until
+from corecache.chaos.processes import PortLease
+from integration.node_harness import wait_until
 
 
 def test_2_ports_directories_and_flush_conditions_come_from_the_configuration(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Disks that fail, hang or fill up under a running node: a clear error, nothing acknowledged lost, no lie told.
 
-Failures are made by the preloaded shim (shim/faults.c), at a chosen moment and in the real process; a full disk is a
-small file system of the test's own. Each test ends with a restart and compares everything that a client was told.
+Failures are made by the preloaded shim (`corecache.chaos.disk`), at a chosen moment and in the real process; a full
+disk is a small file system of the test's own. Each test ends with a restart and compares everything that a client was
+told.
 """
 
 import concurrent.futures

@@ -16,7 +16,8 @@ from typing import NamedTuple, Protocol
 
 import pytest
 
-from integration.node_harness import PortLease, wait_until
+from corecache.chaos.processes import PortLease
+from integration.node_harness import wait_until
 from integration.resp_harness import OK, QUEUED, RedisServer, Reply, RespConnection, RespNode, encoded, running
 from integration.resp_sequences import KEYED, KEYS, VALUES, Step, alike_of, command, same, sequence
 

@@ -24,6 +24,7 @@ import valkey
 import valkey.asyncio
 import valkey.asyncio.cluster
 
+from corecache.chaos.zookeeper import ZooKeeperServer
 from integration.cluster_harness import Member, slot_of
 from integration.resp_harness import (
     NODE_MODULES,
@@ -39,7 +40,6 @@ from integration.resp_harness import (
     run,
 )
 from integration.resp_users import PIPELINE, everyday, fill_pipeline, live
-from zookeeper_server import ZooKeeperServer
 
 TAGS = [f"tag{number}" for number in range(12)]
 """Enough for keys on every node."""

@@ -87,6 +87,8 @@ class Ground:
     def left(self, node: ChaosNode) -> None:
         """Takes that a node was drained and stopped, for good."""
         self._left.add(node.name)
+        if self.network is not None:
+            self.network.remove(node.name)
 
     async def is_whole(self) -> bool:
         """Says whether every partition has all its copies, in sync, and is served."""

@@ -12,6 +12,7 @@ there.
 """
 
 import ipaddress
+import itertools
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from typing import Final, Self
 import msgspec
 
 from corecache.chaos.processes import KILLED_SECONDS, GroundError, python_environment, started
-from corecache.chaos.switch import Behave, Done, Plug, tap
+from corecache.chaos.switch import Behave, Done, Order, Plug, Unplug, tap
 
 CLIENTS: Final = "clients"
 """The member that the campaign is."""
@@ -34,6 +35,7 @@ _MEMBERS_MAX: Final = 250
 _MTU_BYTES: Final = 9000
 _QUEUE_FRAMES: Final = 10_000
 """Frames that a device keeps while the switch is not given the processor; beyond that they are lost."""
+_devices = itertools.count(1)
 _HOLDER: Final = "ip link set lo up && echo made && exec sleep infinity"
 
 
@@ -65,7 +67,7 @@ class Network:
         self._names = list(names)
         self._seed = seed
         self._numbers: dict[str, int] = {}
-        self._holders: dict[str, int] = {}
+        self._holders: dict[str, subprocess.Popen[bytes]] = {}
         self._disturbed: dict[tuple[str, str], Behave] = {}
         self._turn = threading.RLock()
         self._undo = ExitStack()
@@ -90,20 +92,30 @@ class Network:
         with self._turn:
             if name in self._numbers:
                 return
-            number = len(self._numbers) + 1
-            assert number <= _MEMBERS_MAX, "no addresses are left"
-            device = f"cc{os.getpid()}-{number}"
+            number = next(n for n in range(1, _MEMBERS_MAX + 1) if n not in self._numbers.values())
+            device = f"cc{os.getpid()}-{next(_devices)}"
+            if name == CLIENTS:
+                self._clients_device = device
             self._order(Plug(name, device, self._hardware(number)))
             if name != CLIENTS:
                 self._holders[name] = self._hold()
-                _ip(["link", "set", device, "netns", str(self._holders[name]), "name", "eth0"])
+                _ip(["link", "set", device, "netns", str(self._holders[name].pid), "name", "eth0"])
             self._numbers[name] = number
             self._settle(name, device)
             for other in self._numbers:
                 if other not in (name, CLIENTS):
                     self._batch(other, [self._neighbour(name, "eth0")])
             if name != CLIENTS:
-                self._batch(CLIENTS, [self._neighbour(name, f"cc{os.getpid()}-1")])
+                self._batch(CLIENTS, [self._neighbour(name, self._clients_device)])
+
+    def remove(self, name: str) -> None:
+        """Has a member leave for good; its address may be another's then. Requires: nothing runs in its namespace."""
+        with self._turn:
+            for way in [way for way in self._disturbed if name in way]:
+                self.mend(*way)
+            self._order(Unplug(name))
+            del self._numbers[name]
+            _ended(self._holders.pop(name))
 
     def address(self, name: str) -> str:
         """Returns the address of a member."""
@@ -111,7 +123,7 @@ class Network:
 
     def command(self, name: str) -> list[str]:
         """Returns what to put before a program so that it runs in a member's namespace."""
-        return [] if name == CLIENTS else ["nsenter", f"--net=/proc/{self._holders[name]}/ns/net", "--"]
+        return [] if name == CLIENTS else ["nsenter", f"--net=/proc/{self._holders[name].pid}/ns/net", "--"]
 
     def cut(self, sender: str, receiver: str) -> None:
         """Lets nothing that one sends reach the other."""
@@ -144,11 +156,13 @@ class Network:
 
     def _change(self, sender: str, receiver: str, **changes: float) -> None:
         with self._turn:
+            if not {sender, receiver} <= self._numbers.keys():
+                return  # One of them has left meanwhile.
             before = self._disturbed.get((sender, receiver), Behave(sender, receiver))
             self._disturbed[sender, receiver] = after = msgspec.structs.replace(before, **changes)
             self._order(after)
 
-    def _order(self, order: Plug | Behave) -> None:
+    def _order(self, order: Order) -> None:
         assert self._switch.stdin is not None
         assert self._switch.stdout is not None
         try:
@@ -160,14 +174,14 @@ class Network:
         if not answer.done:
             raise GroundError(answer.why)
 
-    def _hold(self) -> int:
-        """Makes a namespace; returns the id of the process that keeps it."""
+    def _hold(self) -> subprocess.Popen[bytes]:
+        """Makes a namespace; returns the process that keeps it."""
         holder = started(["unshare", "--net", "sh", "-c", _HOLDER], 2, pipes=True)
         self._undo.callback(_ended, holder)
         assert holder.stdout is not None
         if holder.stdout.readline() != b"made\n":
             raise GroundError("this machine makes no network namespaces")
-        return holder.pid
+        return holder
 
     def _settle(self, name: str, device: str) -> None:
         """Gives a member's device its addresses, and tells it those of the others: nobody needs to ask."""
@@ -202,8 +216,10 @@ def _ip(arguments: list[str], before: Sequence[str] = (), orders: str = "") -> s
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.communicate(timeout=KILLED_SECONDS)
+    """Ends a process of ours; nothing, if that was done before."""
+    if process.stdout is not None and not process.stdout.closed:
+        process.kill()
+        process.communicate(timeout=KILLED_SECONDS)
 
 
 def _free_prefix() -> str:

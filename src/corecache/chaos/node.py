@@ -178,7 +178,10 @@ class ChaosNode:
         return 0, b""
 
     def is_ready(self) -> bool:
-        """Says whether every partition that it holds can be read and written there, by its own word."""
+        """Says whether requests may come, by its own word.
+
+        It was able to serve all that it holds when it started, and is not stopping; a cut later does not change that.
+        """
         return self.ask("GET", "/readyz")[0] == 200
 
     def report(self) -> ClusterReport | None:

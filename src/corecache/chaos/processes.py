@@ -27,6 +27,8 @@ KILLED_SECONDS = 30.0
 """How long a killed process may take to be gone; a disk that it waits for may delay that."""
 
 _TAIL_BYTES = 100_000
+_BOUND = ("setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
+"""What to put before a program and after it this process's id: it may have ended before it was bound to."""
 
 _starter = ThreadPoolExecutor(1, "starter of processes")
 
@@ -47,7 +49,7 @@ def started(
     What it says goes to `log`; with `pipes` its input and output are pipes, and only its errors go there. Raises:
     GroundError if there is no such program.
     """
-    bound = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+    bound = [*_BOUND, str(os.getpid())] if shutil.which("setpriv") else []
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603

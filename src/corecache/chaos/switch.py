@@ -40,6 +40,12 @@ class Plug(msgspec.Struct, frozen=True, tag=True):
     hardware: str
 
 
+class Unplug(msgspec.Struct, frozen=True, tag=True):
+    """Removes a member, and its device."""
+
+    member: str
+
+
 class Behave(msgspec.Struct, frozen=True, tag=True):
     """Says what happens to what `sender` sends to `receiver`, from now on. `loss` is a share, the times are in ms."""
 
@@ -49,6 +55,9 @@ class Behave(msgspec.Struct, frozen=True, tag=True):
     loss: float = 0.0
     mean_ms: float = 0.0
     jitter_ms: float = 0.0
+
+
+Order = Plug | Unplug | Behave
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -149,13 +158,16 @@ class Switch:
         received = os.read(0, FRAME_BYTES_MAX)
         *orders, self._orders = (self._orders + received).split(b"\n")
         for order in orders:
-            os.write(1, msgspec.json.encode(self._follow(msgspec.json.decode(order, type=Plug | Behave))) + b"\n")
+            os.write(1, msgspec.json.encode(self._follow(msgspec.json.decode(order, type=Order))) + b"\n")
         return received != b""
 
-    def _follow(self, order: Plug | Behave) -> Done:
+    def _follow(self, order: Order) -> Done:
         if isinstance(order, Behave):
             sender, (_, hardware) = self._devices[order.sender][0], self._devices[order.receiver]
             self._ways[sender][hardware].behave(order)
+            return Done(True)
+        if isinstance(order, Unplug):
+            self._unplug(order.member)
             return Done(True)
         try:
             self._plug(order)
@@ -171,6 +183,15 @@ class Switch:
             self._ways[other][hardware] = Way(file, Behave(member, order.member))
         self._devices[order.member] = file, hardware
         self._poll.register(file, select.EPOLLIN)
+
+    def _unplug(self, member: str) -> None:
+        file, hardware = self._devices.pop(member)
+        del self._ways[file]
+        for other, _ in self._devices.values():
+            del self._ways[other][hardware]
+        self._late = [frame for frame in self._late if frame[2] != file]
+        heapq.heapify(self._late)
+        os.close(file)
 
 
 def tap(device: str) -> int:

@@ -43,6 +43,12 @@ def why_not() -> str | None:
     )
 
 
+def _require_zookeeper() -> None:
+    missing = why_not()
+    if missing is not None:
+        raise GroundError(missing)
+
+
 def _class_path() -> str:
     home = os.environ.get("ZOOKEEPER_HOME")
     if shutil.which("java"):
@@ -71,9 +77,7 @@ class ZooKeeperServer:
         `host` is where it listens, and `command` what to put before the program, in a network namespace. Raises:
         GroundError if ZooKeeper is not installed.
         """
-        missing = why_not()
-        if missing is not None:
-            raise GroundError(missing)
+        _require_zookeeper()
         self._lease = PortLease() if port is None else None
         self.port: int = self._lease.number if self._lease else port or 0
         self.host = host
@@ -178,6 +182,7 @@ class Ensemble:
 
     def __init__(self, directory: Path, count: int, network: Network | None = None) -> None:
         """Makes the servers and starts none. Raises: GroundError if ZooKeeper is not installed."""
+        _require_zookeeper()
         self.names = [f"zookeeper{number + 1}" for number in range(count)]
         self._leases: list[PortLease] = []
         hosts, ports = self._places(network)
