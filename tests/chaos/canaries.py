@@ -12,7 +12,10 @@ The simulator's canaries (`corecache.simulator.canaries`) break finer rules. Tho
 no fault of real processes can aim are convicted only there.
 """
 
+import asyncio
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import ModuleType
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -37,6 +40,7 @@ from corecache.replication.primary import Primary
 from corecache.replication.recovered import NOTHING_APPLIED, Recovered, ReplicaFacts
 from corecache.simulator import mutations
 from corecache.storage.rocksdb import RocksStore
+from corecache.storage.rocksdb_writer import Writer
 
 Patch: TypeAlias = tuple[type[Any] | ModuleType, str, Callable[[Any], Any]]
 """A class or a module, the name of a function in it, and what makes the false function of the true one."""
@@ -194,6 +198,22 @@ def peeks_at_any_replica(true: Callable[..., Any]) -> Callable[..., Any]:
     return peek
 
 
+def ignores_a_failed_sync(true: Callable[..., Any]) -> Callable[..., Any]:
+    """Syncs the newest log by itself, and does not look whether that worked: RocksDB would write no more."""
+
+    async def sync(self: Writer) -> None:
+        self._database.flush_wal(False)
+        newest = max(self._path.rglob("*.log"))
+
+        def call() -> None:
+            with suppress(OSError), newest.open("rb") as file:
+                os.fdatasync(file.fileno())
+
+        await asyncio.to_thread(call)
+
+    return sync
+
+
 def gives_up_soon(true: Callable[..., Any]) -> Callable[..., Any]:
     """Waits for the answer to a call for a fifth of a second, however much time it has."""
 
@@ -239,6 +259,13 @@ CANARIES: Final = (
         ((RocksStore, "append", appends_without_sync),),
     ),
     Canary(
+        "failed-sync-ignored",
+        "a node acknowledges what its disk has failed to sync",
+        ("dying-disks",),
+        STALE,
+        ((Writer, "sync", ignores_a_failed_sync),),
+    ),
+    Canary(
         "no-backups",
         "a primary acknowledges without its backups",
         ("cut-minority",),
@@ -251,6 +278,8 @@ CANARIES: Final = (
         ("cut-minority",),
         STALE,
         ((Primary, "holds_leases", mutations.always(True)),),
+        seconds=15.0,
+        rate=800.0,
     ),
     Canary(
         "no-grant-wait",

@@ -227,9 +227,15 @@ class Campaign:
         if self.totals.violations:
             return
         if not await until(ground.is_whole, WHOLE_SECONDS):
-            told = await asyncio.to_thread(ground.cluster.told)
-            self._violated("whole again", "", f"after {WHOLE_SECONDS:.0f} s without faults it is not:\n{told}")
+            await asyncio.to_thread(self._not_whole)
         self._tell(f"whole {time.monotonic() - began:.1f} s after the last fault")
+
+    def _not_whole(self) -> None:
+        cluster = self._ground.cluster
+        lacking = cluster.lacking()
+        subject = f"partitions {', '.join(map(str, lacking))}"
+        sentence = f"{WHOLE_SECONDS:.0f} s after the last fault they lack copies, or a primary that serves"
+        self.totals.violations.append(ViolationTold("whole again", subject, sentence, cluster.told(lacking)))
 
     async def _judge(self, workload: Workload) -> None:
         cluster = self._ground.cluster
@@ -245,7 +251,8 @@ class Campaign:
             self._violated("replicas come level", "", str(error))
         calls, self._calls = self._calls, []
         judged = await asyncio.to_thread(judge, calls, digests)
-        self.totals.violations += judged.violations
+        # What has a history tells more than that the cluster is not whole, or that a node has ended.
+        self.totals.violations[:0] = judged.violations
         self.totals.undecided |= judged.undecided
         self.totals.keys += judged.keys
         for call in calls:

@@ -32,7 +32,7 @@ _ASTONISHING_MAX = 100
 _PAUSES_MAX = 5.0
 """The longest pause, in mean pauses."""
 
-_MOVE_SHARE = 0.03
+_MOVE_SHARE = 0.1
 _READERS = 16
 _RETRY_S = 0.1
 _NODE_SHARE = 0.9

@@ -10,7 +10,7 @@ Calls block, and may be made by several threads. What is done when is decided in
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -146,12 +146,18 @@ class ChaosCluster:
 
         `copies`: three, or one for each member, if None.
         """
+        return not self.lacking(copies)
+
+    def lacking(self, copies: int | None = None) -> list[int]:
+        """Returns the partitions that are not whole (see `is_whole`)."""
         members = {node.name for node in self.members}
         wanted = min(COPIES, len(members)) if copies is None else copies
         newest = self.partitions()
-        return len(newest) == self.settings["cluster.partitions"] and all(
-            _is_whole(view, wanted, members) and leads for view, leads in newest.values()
-        )
+        return [
+            number
+            for number in range(int(self.settings["cluster.partitions"]))
+            if number not in newest or not newest[number][1] or not _is_whole(newest[number][0], wanted, members)
+        ]
 
     def await_whole(self, copies: int | None = None, seconds: float = WHOLE_SECONDS) -> None:
         """Waits until it is whole. Raises: GroundError if it is not in time, or a node ends by itself."""
@@ -181,10 +187,12 @@ class ChaosCluster:
         """
         return {number: self._digests(number, view, seconds) for number, (view, _) in self.partitions().items()}
 
-    def told(self) -> str:
-        """Returns what the running nodes say of themselves, a line a partition."""
+    def told(self, partitions: Container[int]) -> list[str]:
+        """Returns what each running node says of some partitions, a line each."""
         lines = []
         for node, partition in self._told():
+            if partition.id not in partitions:
+                continue
             view = partition.view
             seen = (
                 f"epoch {view.epoch} primary {view.primary.node} in_sync {[each.node for each in view.in_sync]} "
@@ -196,7 +204,7 @@ class ChaosCluster:
                 f"{node.name} partition {partition.id} {partition.role}: version {partition.view_version} {seen} "
                 f"sequence {partition.last_sequence} commit {partition.commit_point} applied {partition.applied}"
             )
-        return "\n".join(lines)
+        return lines
 
     def _told(self) -> Iterator[tuple[ChaosNode, PartitionReport]]:
         for node in self.nodes:
@@ -222,7 +230,8 @@ class ChaosCluster:
                 if code is not None:
                     raise GroundError(f"{node.name} ended by itself with {code}:\n{node.log_tail()}")
             if time.monotonic() > deadline:
-                raise GroundError(f"not within {seconds} s: {what}\n{self.told()}")
+                told = "\n".join(self.told(self.lacking()))
+                raise GroundError(f"not within {seconds} s: {what}\n{told}")
             time.sleep(_LOOK_SECONDS)
 
 

@@ -66,6 +66,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "slow-disk": Kind("each write and sync of a node takes 20 ms longer", (2, 6), needs="disk"),
     "full-disk": Kind("a node's disk is full", (1, 4), needs="disk"),
     "failing-fsync": Kind("a node's fsync fails, until the node is started again", (0.5, 3), needs="disk"),
+    "dying-disks": Kind("no disk syncs any more, until all nodes are started again", (0.5, 3), "all nodes", "power"),
     "power-cut": Kind("a node loses power: what it had not fsynced is gone", (0.1, 3), needs="power"),
     "power-cut-all": Kind("all nodes lose power at one instant", (0.1, 2), "all nodes", "power"),
 }

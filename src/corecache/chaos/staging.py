@@ -77,7 +77,7 @@ def run(wish: Wish, stage: Stage, directory: Path, replay: str, tell: Callable[[
         shim = disk.compile_shim(ground) if "disk" not in lacking else None
         cluster = ChaosCluster(ground, stage.nodes, stage.zookeepers, net, shim, stage.settings, stage.program, grid)
         stack.enter_context(cluster)
-        tell(f"starting {stage.zookeepers} ZooKeeper servers and {stage.nodes} nodes")
+        tell(f"starting ZooKeeper (servers: {stage.zookeepers}) and {stage.nodes} nodes")
         cluster.start()
         campaign = Campaign(wish, Ground(cluster, net, grid), kinds, timeline, directory / "history.jsonl", tell)
         why = ""

@@ -35,6 +35,7 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "slow-disk": disks.slow,
     "full-disk": disks.fill,
     "failing-fsync": disks.fail_syncs,
+    "dying-disks": disks.lose_all,
     "power-cut": disks.cut_power,
     "power-cut-all": disks.cut_all_power,
 }

@@ -66,6 +66,21 @@ async def cut_all_power(ground: Ground, planned: Planned, struck: Struck) -> Non
         await _cut(ground, planned, nodes, "all", struck)
 
 
+async def lose_all(ground: Ground, planned: Planned, struck: Struck) -> None:
+    """Has all disks die while the nodes go on: no sync succeeds, and what is written is never there again."""
+    with ground.take_all() as nodes:
+        assert ground.grid is not None, "this kind needs disks whose power can be cut"
+        names = [node.name for node in nodes]
+        struck("all")
+        try:
+            await asyncio.to_thread(ground.grid.cut, names)
+            await asyncio.sleep(planned.seconds)
+        finally:
+            async with down(*nodes):
+                await asyncio.to_thread(ground.grid.restore, names)
+        await await_started(nodes)
+
+
 async def _cut(ground: Ground, planned: Planned, nodes: list[ChaosNode], target: str, struck: Struck) -> None:
     assert ground.grid is not None, "this kind needs disks whose power can be cut"
     struck(target)
