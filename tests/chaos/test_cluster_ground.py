@@ -175,7 +175,7 @@ def test_one_joins_and_another_leaves(cluster: ChaosCluster) -> None:
     joining = cluster.add_node()
     joining.spawn()
     joining.await_ready()
-    cluster.drain("n1")
+    assert cluster.takes_drain("n1")
     await_true(lambda: cluster.is_drained("n1"), "n1 holds nothing")
     cluster.await_whole(3)
     assert [node.name for node in cluster.members] == ["n2", "n3", "n4"]

@@ -115,22 +115,21 @@ def test_nothing_is_wiped_while_anything_else_goes_on(ground: Ground) -> None:
     assert node.running
 
 
+FAULT = FaultTold("kill", "n1", 0.0, 1.0, 0.0)
+
+
 @pytest.mark.parametrize(
-    ("gaps", "undecided", "why"),
+    ("totals", "why"),
     [
-        ([100, 9, 100], {}, ""),
-        ([9, 9, 100], {}, "in 2 of 3 times between faults fewer than 10 calls were answered"),
-        ([100, 100], {"k": "too long"}, "1 of 0 keys could not be judged, k among them: too long"),
+        (Totals(pauses=[100, 9, 100], faults=[FAULT], answered=1000), ""),
+        (Totals(pauses=[9, 100], faults=[FAULT], answered=1000), "in 1 of 2 times between faults fewer than 10 calls"),
+        (Totals(pauses=[100], faults=[FAULT] * 30, answered=1000), "1,000 calls were answered beside 30 faults"),
+        (Totals(faults=[FAULT], answered=1000, keys=5, undecided={"k": "too long"}), "1 of 5 keys could not be judged"),
+        (Totals(pauses=[100], answered=1000), "no fault has struck"),
+        (Totals(faults=[FAULT], answered=1000, broke="no java"), "the ground did not hold: no java"),
     ],
 )
-def test_a_campaign_is_void_if_hardly_anything_was_answered_or_judged(
-    gaps: list[int], undecided: dict[str, str], why: str
-) -> None:
+def test_a_campaign_is_void_if_hardly_anything_was_answered_or_judged(totals: Totals, why: str) -> None:
     """It says why."""
-    fault = FaultTold("kill", "n1", 0.0, 1.0, 0.0)
-    assert Totals(gaps=gaps, faults=[fault], undecided=undecided).why_void == why
-
-
-def test_a_campaign_without_faults_is_void() -> None:
-    """However much was asked."""
-    assert Totals(gaps=[100]).why_void == "no fault has struck"
+    assert totals.why_void.startswith(why)
+    assert bool(totals.why_void) == bool(why)

@@ -176,7 +176,11 @@ def test_a_cut_disk_takes_writes_and_fails_syncs(grid: power.PowerGrid) -> None:
 def mounted(directory: Path) -> list[str]:
     """Returns the mounts and the loop devices that have to do with a directory."""
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(directory) in line]
-    backing = (file.read_text() for file in Path("/sys/block").glob("loop*/loop/backing_file"))
+    backing = []
+    for file in Path("/sys/block").glob("loop*/loop/backing_file"):
+        # Somebody else's may go while this looks.
+        with contextlib.suppress(OSError):
+            backing.append(file.read_text())
     return mounts + [path for path in backing if str(directory) in path]
 
 

@@ -62,6 +62,13 @@ def parted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parted]:
                 yield Parted(cluster, network)
 
 
+@pytest.fixture(autouse=True)
+def _mended(parted: Parted) -> Iterator[None]:
+    """Leaves nothing cut, also by a test that has failed: the others have the same cluster."""
+    yield
+    heal(parted.cluster, parted.network)
+
+
 def cut_off(network: Network) -> None:
     """Leaves the first node with nobody: the minority."""
     for other in (*OTHERS, ZOOKEEPER):

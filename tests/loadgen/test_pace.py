@@ -38,7 +38,8 @@ def test_an_open_loop_counts_from_when_an_operation_was_due() -> None:
 def test_an_open_loop_tells_what_it_never_sent() -> None:
     """Due from the warm-up's end until the end, and not begun: the warm-up's are not counted."""
     pace = OpenPace(0, 5 * MS, 10 * MS, None, 1000, None)
-    assert [pace.due(7 * MS) for _ in range(7)] == [at * MS for at in range(7)]
+    assert [pace.due(at * MS) for at in range(3)] == [0, MS, 2 * MS]
+    assert [pace.due(7 * MS) for _ in range(2)] == [5 * MS, 6 * MS]
     assert pace.due(10 * MS) is None
     assert pace.over(10 * MS)
     assert pace.unsent(12 * MS) == 3
@@ -48,7 +49,8 @@ def test_an_open_loop_tells_what_it_never_sent() -> None:
 def test_an_open_loop_of_operations_ends_with_the_last() -> None:
     """And nothing is due after it."""
     pace = OpenPace(0, 2 * MS, None, 2, 1000, None)
-    assert [pace.due(20 * MS) for _ in range(5)] == [0, MS, 2 * MS, 3 * MS, None]
+    assert [pace.due(at * MS) for at in range(2)] == [0, MS]
+    assert [pace.due(20 * MS) for _ in range(3)] == [2 * MS, 3 * MS, None]
     assert pace.next_ns() is None
     assert pace.unsent(20 * MS) == 0
 
@@ -81,3 +83,29 @@ def test_times_do_not_drift() -> None:
     for _ in range(30_000):
         pace.due(10**18)
     assert pace.next_ns() == 10_000 * 10**9
+
+
+@pytest.mark.parametrize("poisson", [False, True])
+def test_what_was_due_in_the_warm_up_and_did_not_begin_is_forgotten(poisson: bool) -> None:
+    """A thousand a second, and the first asks when 20 ms of warm-up have passed: what is measured is due from then."""
+    pace = OpenPace(0, 20 * MS, 100 * MS, None, 1000, random.Random(1) if poisson else None)
+    first = pace.due(60 * MS)
+    assert first is not None
+    assert 20 * MS <= first <= 60 * MS
+    if not poisson:
+        assert first == 20 * MS
+        assert pace.unsent(100 * MS) == 79
+
+
+@pytest.mark.parametrize("rate", [3.0, 999.0, 1000.0, 12_345.6])
+def test_what_was_never_sent_is_counted_as_one_by_one(rate: float) -> None:
+    """Whatever the rate, and wherever the count begins."""
+    counted = OpenPace(7, 3 * MS, 5_000 * MS, None, rate, None)
+    one_by_one = OpenPace(7, 3 * MS, 5_000 * MS, None, rate, None)
+    seen = 0
+    at = one_by_one.next_ns()
+    while at is not None:
+        one_by_one.due(at)
+        seen += at >= 3 * MS
+        at = one_by_one.next_ns()
+    assert counted.unsent(10_000 * MS) == seen

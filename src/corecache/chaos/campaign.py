@@ -11,6 +11,7 @@ Rounds bound the memory of a long campaign, and end it at the first violation.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Final
 import msgspec
 
 from corecache.chaos.clients import READER, Address, ChaosClients
+from corecache.chaos.cluster import COPIES
 from corecache.chaos.faults import DEEDS
 from corecache.chaos.ground import Ground, SkippedError, until
 from corecache.chaos.history import Call
@@ -37,8 +39,10 @@ FAULT_SECONDS_MAX: Final = 180.0
 WHOLE_SECONDS: Final = 120.0
 READ_SECONDS: Final = 60.0
 EQUAL_SECONDS: Final = 30.0
-_DONE_PER_GAP_MIN: Final = 10
-"""So many calls must have been answered between one fault's begin or end and the next, in most cases."""
+_ANSWERED_PER_PAUSE_MIN: Final = 10
+"""So many calls must have been answered between two faults, in most cases …"""
+_ANSWERED_PER_FAULT_MIN: Final = 50
+"""… and so many in all for each fault."""
 
 _CALL_SECONDS: Final = 2.0
 
@@ -59,25 +63,32 @@ class Totals(msgspec.Struct):
     """What a campaign has come to."""
 
     rounds: int = 0
-    gaps: list[int] = []
-    """The calls answered between a fault's begin or end and the next."""
+    pauses: list[int] = []
+    """The calls answered in each time without a fault between two faults."""
+    answered: int = 0
     faults: list[FaultTold] = []
     violations: list[ViolationTold] = []
     skipped: dict[str, int] = {}
     keys: int = 0
     undecided: dict[str, str] = {}
+    broke: str = ""
+    """Why the campaign could not go on, if so."""
 
     @property
     def why_void(self) -> str:
         """Returns why nothing is proven, "" if something is."""
+        if self.broke:
+            return f"the ground did not hold: {self.broke}"
         if not self.faults:
             return "no fault has struck"
-        enough = sum(gap >= _DONE_PER_GAP_MIN for gap in self.gaps)
-        if enough * 2 < len(self.gaps):
+        lively = sum(pause >= _ANSWERED_PER_PAUSE_MIN for pause in self.pauses)
+        if self.pauses and lively * 2 <= len(self.pauses):
             return (
-                f"in {len(self.gaps) - enough} of {len(self.gaps)} times between faults fewer than "
-                f"{_DONE_PER_GAP_MIN} calls were answered"
+                f"in {len(self.pauses) - lively} of {len(self.pauses)} times between faults fewer than "
+                f"{_ANSWERED_PER_PAUSE_MIN} calls were answered"
             )
+        if self.answered < _ANSWERED_PER_FAULT_MIN * len(self.faults):
+            return f"{self.answered:,} calls were answered beside {len(self.faults)} faults: too few"
         if self.undecided:
             key, why = next(iter(self.undecided.items()))
             return f"{len(self.undecided)} of {self.keys:,} keys could not be judged, {key} among them: {why}"
@@ -100,20 +111,26 @@ class Campaign:
         self._planner = Planner(kinds, Random(f"{wish.seed} faults"))  # noqa: S311 a seed must give the same faults
         self._began_ns = time.monotonic_ns()
         self._answered = 0
+        self._going_on = 0
+        self._ends: dict[str, int] = {}
         self._calls: list[Call] = []
         self._workloads: list[Workload] = []
         self._left: dict[str, str | None] = {}
         """What the rounds left: the value of each key that has no life of its own, None if it is absent."""
 
     async def run(self) -> None:
-        """Goes through all rounds, or to the first violation."""
+        """Goes through all rounds, or to the first violation, or until the ground does not hold."""
         rounds = max(1, round(self.wish.seconds / ROUND_SECONDS))
-        for number in range(rounds):
-            await self._round(number, self.wish.seconds / rounds)
-            self.totals.rounds += 1
-            if self.totals.violations:
-                return
-        await self._read_again()
+        try:
+            for number in range(rounds):
+                await self._round(number, self.wish.seconds / rounds)
+                self.totals.rounds += 1
+                if self.totals.violations:
+                    return
+            await self._read_again()
+        except (GroundError, OSError) as error:
+            self._see_ends()
+            self.totals.broke = str(error)
 
     @property
     def seconds(self) -> float:
@@ -127,19 +144,23 @@ class Campaign:
         self._workloads.append(workload)
         clients = self._clients(workload)
         stop = asyncio.Event()
+        digests: dict[int, dict[str, str]] = {}
         asking = asyncio.ensure_future(clients.run(stop))
         try:
             await self._strike(seconds)
             await self._heal()
-        finally:
             stop.set()
             await asking
-        unread = await clients.read_all(READ_SECONDS)
-        if unread:
-            self._violated("readable at the end", unread[0], f"{len(unread)} keys can't be read, all faults being over")
-        for sentence in clients.astonishing:
-            self._violated("answers as documented", "", sentence)
-        await self._judge(workload)
+            unread = await clients.read_all(READ_SECONDS)
+            if unread:
+                self._violated("readable at the end", unread[0], f"{len(unread)} keys can't be read, all being well")
+            self._see_ends()
+            digests = await self._digests()
+        finally:
+            # What was told is judged, however far the round came.
+            stop.set()
+            await asking
+            await self._judge(workload, clients, digests)
 
     def _clients(self, workload: Workload) -> ChaosClients:
         wish = self.wish
@@ -161,7 +182,9 @@ class Campaign:
         self._calls.append(call)
         if call.client != READER:
             self._timeline.add(call)
-            self._answered += call.outcome in ("done", "failed")
+            if call.outcome in ("done", "failed"):
+                self._answered += 1
+                self.totals.answered += 1
 
     async def _strike(self, seconds: float) -> None:
         """Lets faults strike for so many seconds, and waits for the end of the last."""
@@ -174,7 +197,12 @@ class Campaign:
                     await self._over(striking, among=lambda kind: kind.strikes != "the members")
                 await asyncio.sleep(planned.pause_s)
                 striking.add(asyncio.create_task(self._do(planned), name=planned.kind))
-            await self._over(striking, among=lambda kind: True)
+            await self._over(striking, among=lambda kind: kind.strikes != "the members")
+            _, late = await asyncio.wait(striking, timeout=WHOLE_SECONDS) if striking else ((), ())
+            for task in late:
+                told = f"{WHOLE_SECONDS:.0f} s after the last other fault it has not come to its end"
+                self._violated("nodes join and are drained", task.get_name(), told)
+            await asyncio.gather(*(striking - set(late)))
         finally:
             for task in striking:
                 task.cancel()
@@ -188,30 +216,37 @@ class Campaign:
 
     async def _do(self, planned: Planned) -> None:
         targets: list[tuple[str, float]] = []
+        skipped = False
 
         def struck(target: str) -> None:
             if not targets:
-                self._gap()
+                self._begun()
             targets.append((target, self.seconds))
             self._tell(f"{planned.kind} {target}, {planned.seconds:.1f} s")
 
         try:
-            async with asyncio.timeout(FAULT_SECONDS_MAX):
+            within = FAULT_SECONDS_MAX if KINDS[planned.kind].strikes != "the members" else None
+            async with asyncio.timeout(within):
                 await DEEDS[planned.kind](self._ground, planned, struck)
-        except SkippedError as skipped:
-            self._tell(f"{planned.kind} skipped: {skipped}")
+        except SkippedError as reason:
+            skipped = True
+            self._tell(f"{planned.kind} skipped: {reason}")
             self.totals.skipped[planned.kind] = self.totals.skipped.get(planned.kind, 0) + 1
         except TimeoutError:
             self._violated("faults end", planned.kind, f"it was not over after {FAULT_SECONDS_MAX:.0f} s")
-        if targets:
-            self._gap()
+        finally:
+            if targets:
+                self._going_on -= 1
+                self._answered = 0
+        if targets and not skipped:
             target, began_s = targets[-1][0], targets[0][1]
             self.totals.faults.append(FaultTold(planned.kind, target, began_s, self.seconds, 0.0))
 
-    def _gap(self) -> None:
-        """Counts what was answered since a fault began or ended."""
-        self.totals.gaps.append(self._answered)
-        self._answered = 0
+    def _begun(self) -> None:
+        """Takes note that a fault has begun, and of what was answered since the last one ended."""
+        if not self._going_on and self.totals.faults:
+            self.totals.pauses.append(self._answered)
+        self._going_on += 1
 
     # After the faults.
 
@@ -220,10 +255,7 @@ class Campaign:
         if ground.network is not None:
             ground.network.heal()
         began = time.monotonic()
-        for node in ground.cluster.nodes:
-            code = node.ended_by_itself()
-            if code is not None:
-                self._violated("nodes don't end by themselves", node.name, f"it ended with {code}: {node.log_tail(3)}")
+        self._see_ends()
         if self.totals.violations:
             return
         if not await until(ground.is_whole, WHOLE_SECONDS):
@@ -237,7 +269,17 @@ class Campaign:
         sentence = f"{WHOLE_SECONDS:.0f} s after the last fault they lack copies, or a primary that serves"
         self.totals.violations.append(ViolationTold("whole again", subject, sentence, cluster.told(lacking)))
 
-    async def _judge(self, workload: Workload) -> None:
+    def _see_ends(self) -> None:
+        """Sees whether nodes have ended that nobody had told to, since it was looked last."""
+        for node in self._ground.cluster.nodes:
+            codes = node.ends_by_itself()
+            if len(codes) > self._ends.get(node.name, 0):
+                self._ends[node.name] = len(codes)
+                told = f"it ended with {codes[-1]}: {node.log_tail(3)}"
+                self._violated("nodes don't end by themselves", node.name, told)
+
+    async def _digests(self) -> dict[int, dict[str, str]]:
+        """Returns the checksums of all replicas, once they are equal, or after a while."""
         cluster = self._ground.cluster
         digests: dict[int, dict[str, str]] = {}
 
@@ -245,10 +287,19 @@ class Campaign:
             digests.update(await asyncio.to_thread(cluster.digests))
             return bool(digests) and all(len(set(each.values())) == 1 for each in digests.values())
 
-        try:
+        with contextlib.suppress(GroundError):  # not level in time: none can be compared
             await until(equal, EQUAL_SECONDS)
-        except GroundError as error:
-            self._violated("replicas come level", "", str(error))
+        copies = min(COPIES, len(cluster.members))
+        for number in range(int(cluster.settings["cluster.partitions"])):
+            if len(digests.get(number, {})) < copies:
+                told = f"{len(digests.get(number, {}))} of {copies} copies can be compared"
+                self._violated("replicas come level", f"partition {number}", told)
+        return digests
+
+    async def _judge(self, workload: Workload, clients: ChaosClients, digests: dict[int, dict[str, str]]) -> None:
+        """Judges what was told in a round, and writes it down."""
+        for sentence in clients.astonishing:
+            self._violated("answers as documented", "", sentence)
         calls, self._calls = self._calls, []
         judged = await asyncio.to_thread(judge, calls, digests)
         # What has a history tells more than that the cluster is not whole, or that a node has ended.

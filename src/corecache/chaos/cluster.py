@@ -122,16 +122,14 @@ class ChaosCluster:
         """Returns the node of this name."""
         return next(node for node in self.nodes if node.name == name)
 
-    def drain(self, name: str, cancel: bool = False, seconds: float = WHOLE_SECONDS) -> None:
-        """Orders that a node is to hold nothing, or cancels that. Raises: GroundError if nobody takes the order."""
-        body = msgspec.json.encode({"node": name, "cancel": cancel})
-
-        def taken() -> bool:
-            running = [node for node in self.nodes if node.running]
-            return any(node.ask("POST", "/v1/cluster/drain", body)[0] == 200 for node in running)
-
-        self._await(taken, f"the order to drain {name} taken", seconds)
-        (self.drained.discard if cancel else self.drained.add)(name)
+    def takes_drain(self, name: str) -> bool:
+        """Orders that a node is to hold nothing any more; says whether a running node took the order."""
+        body = msgspec.json.encode({"node": name, "cancel": False})
+        running = [node for node in self.nodes if node.running]
+        taken = any(node.ask("POST", "/v1/cluster/drain", body)[0] == 200 for node in running)
+        if taken:
+            self.drained.add(name)
+        return taken
 
     def is_drained(self, name: str) -> bool:
         """Says whether a node that is drained holds nothing any more, so that it can be stopped."""

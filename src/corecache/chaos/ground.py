@@ -7,6 +7,7 @@ Rule 2: of what all nodes share (the network, ZooKeeper, the list of members) on
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
@@ -89,13 +90,15 @@ class Ground:
         self._left.add(node.name)
         if self.network is not None:
             self.network.remove(node.name)
+        if self.grid is not None:
+            self.grid.remove(node.name)
 
     async def is_whole(self) -> bool:
         """Says whether every partition has all its copies, in sync, and is served."""
         return await asyncio.to_thread(self.cluster.is_whole)
 
 
-async def until(true: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+async def until(true: Callable[[], Awaitable[bool]], seconds: float = math.inf) -> bool:
     """Waits until a condition holds; returns whether it came to that within the time."""
     deadline = time.monotonic() + seconds
     while not await true():

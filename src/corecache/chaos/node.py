@@ -144,13 +144,17 @@ class ChaosNode:
         self.process.resume()
 
     def wipe(self) -> None:
-        """Removes its data directory. Requires: it does not run."""
+        """Removes its data directory, which is there. Requires: it does not run. Raises: OSError."""
         assert not self.running, "its data is in use"
-        shutil.rmtree(self.data_dir, ignore_errors=True)
+        shutil.rmtree(self.data_dir)
 
     def ended_by_itself(self) -> int | None:
         """Returns its exit code (negative: the signal) if it ended and nobody had told it to, else None."""
         return self.process.ended_by_itself()
+
+    def ends_by_itself(self) -> list[int]:
+        """Returns the exit codes of all its lives that ended so, however often it was started again."""
+        return self.process.ends_by_itself()
 
     def log_tail(self, lines: int = 30) -> str:
         """Returns the last lines of its log."""

@@ -1,7 +1,7 @@
-"""Which faults strike, when and how hard: drawn from a seed. Pure; what each of them does is in `faults.py`.
+"""Which faults strike, when and how hard: drawn from a seed. Pure; what each of them does is in `faults/`.
 
-The kinds are dealt like cards: each that can happen on this machine comes once before any comes again, so that a short
-campaign is not five kills and nothing else. One in four begins while the one before is still going on.
+The kinds are dealt like cards: each that can happen on this machine has a turn before any has a second one, so that a
+short campaign is not five kills and nothing else. About one in four begins while the one before is still going on.
 
 What a fault needs of the machine is a *means*: a network of namespaces, the shim between a node and its disk, disks
 whose power can be cut, an ensemble of ZooKeeper servers. Where one is missing, its kinds are named as not run, with the

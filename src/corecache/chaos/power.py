@@ -83,6 +83,10 @@ class PowerGrid:
             disk.make()
             self._disks[name] = disk
 
+    def remove(self, name: str) -> None:
+        """Unmounts a disk for good, and removes its file. Requires: no process is on it. Raises: GroundError."""
+        self._disks.pop(name).remove()
+
     def path(self, name: str) -> Path:
         """Returns where a disk is mounted. It stays the same; put a directory into it that may be removed."""
         return self._disks[name].inner
@@ -154,6 +158,12 @@ class _Disk:
         self._mount_inner()
         after = _sizes(self.inner)
         return sum(max(0, size - after.get(inode, 0)) for inode, size in before.items())
+
+    def remove(self) -> None:
+        """Unmounts both, and removes the file."""
+        _run("umount", "--lazy", self.inner)
+        _run("umount", "--lazy", self.outer)
+        self._device.unlink()
 
     def _mount_inner(self) -> None:
         _run("mount", "-o", _INNER_OPTIONS, self.outer / "disk", self.inner)

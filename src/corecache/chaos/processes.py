@@ -91,10 +91,12 @@ class Process:
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         self._told_to_end = False
+        self._ends: list[int] = []
 
     def start(self) -> None:
         """Starts it, and returns at once. Requires: it does not run. Raises: GroundError if it can't be started."""
         assert not self.running, "it runs already"
+        self._ends = self.ends_by_itself()
         with self.log.open("ab") as log:
             self._process = started(self.command, log, self.environment, self._directory)
         self._told_to_end = False
@@ -113,6 +115,11 @@ class Process:
     def ended_by_itself(self) -> int | None:
         """Returns how it ended if nobody had told it to: its exit code, negative for a signal; else None."""
         return None if self._process is None or self._told_to_end else self._process.poll()
+
+    def ends_by_itself(self) -> list[int]:
+        """Returns the exit codes of all its lives that ended so, the last one's included."""
+        code = self.ended_by_itself()
+        return [*self._ends, *([] if code is None else [code])]
 
     def kill(self) -> None:
         """Sends SIGKILL and waits for its end. Nothing, if it does not run. Raises: GroundError if it lives on."""

@@ -21,7 +21,7 @@ from corecache.chaos.network import Network
 from corecache.chaos.node import PROGRAM
 from corecache.chaos.page import page
 from corecache.chaos.picture import draw
-from corecache.chaos.plan import Means, sort_out
+from corecache.chaos.plan import KINDS, Means, sort_out
 from corecache.chaos.power import PowerGrid
 from corecache.chaos.report import FaultTold, Report, Verdict
 from corecache.chaos.timeline import Timeline
@@ -62,29 +62,37 @@ def run(wish: Wish, stage: Stage, directory: Path, replay: str, tell: Callable[[
     The history is written there, and below `ground` are the nodes' logs and data, unless it has passed. Interrupted, it
     reports how far it came. Raises: GroundError.
     """
-    ground = directory / "ground"
+    # Nodes run in directories of their own, where a relative path means something else.
+    ground = directory.absolute() / "ground"
     ground.mkdir()
     lacking = missing(stage.zookeepers)
     kinds, not_run = sort_out(lacking, stage.only)
     timeline = Timeline(lambda key: partition_of(key.encode(), int(cluster.settings["cluster.partitions"])))
-    with ExitStack() as stack:
-        net = None
-        if "network" not in lacking:
-            net = stack.enter_context(Network(seed=wish.seed))
-        grid = None
-        if "power" not in lacking:
-            grid = stack.enter_context(PowerGrid(ground / "disks", (), DISK_BYTES))
-        shim = disk.compile_shim(ground) if "disk" not in lacking else None
-        cluster = ChaosCluster(ground, stage.nodes, stage.zookeepers, net, shim, stage.settings, stage.program, grid)
-        stack.enter_context(cluster)
-        tell(f"starting ZooKeeper (servers: {stage.zookeepers}) and {stage.nodes} nodes")
-        cluster.start()
-        campaign = Campaign(wish, Ground(cluster, net, grid), kinds, timeline, directory / "history.jsonl", tell)
-        why = ""
-        try:
-            asyncio.run(campaign.run())
-        except KeyboardInterrupt:
-            why = "interrupted"
+    campaign: Campaign | None = None
+    why = ""
+    try:
+        with ExitStack() as stack:
+            net = None
+            if "network" not in lacking:
+                net = stack.enter_context(Network(seed=wish.seed))
+            grid = None
+            if "power" not in lacking:
+                grid = stack.enter_context(PowerGrid(ground / "disks", (), DISK_BYTES))
+            shim = disk.compile_shim(ground) if "disk" not in lacking else None
+            cluster = ChaosCluster(
+                ground, stage.nodes, stage.zookeepers, net, shim, stage.settings, stage.program, grid
+            )
+            stack.enter_context(cluster)
+            tell(f"starting ZooKeeper (servers: {stage.zookeepers}) and {stage.nodes} nodes")
+            cluster.start()
+            campaign = Campaign(wish, Ground(cluster, net, grid), kinds, timeline, directory / "history.jsonl", tell)
+            try:
+                asyncio.run(campaign.run())
+            except KeyboardInterrupt:
+                why = "interrupted"
+    finally:
+        if campaign is None:
+            shutil.rmtree(ground, ignore_errors=True)
     report = _told(campaign, timeline, stage, replay, not_run, why)
     if report.verdict == "passed":
         shutil.rmtree(ground)
@@ -119,9 +127,11 @@ def _told(
     elif interrupted or totals.why_void:
         verdict, why = "void", interrupted or totals.why_void
     struck = {fault.kind for fault in totals.faults}
-    for kind, times in totals.skipped.items():
-        if kind not in struck:
-            not_run[kind] = f"skipped {times} times: others went on"
+    for kind in KINDS:
+        if times := totals.skipped.get(kind):
+            not_run[kind] = f"skipped {times} of {times + sum(each.kind == kind for each in totals.faults)} times"
+        elif kind not in struck and kind not in not_run:
+            not_run[kind] = "its turn did not come in this time"
     faults = [
         FaultTold(
             each.kind, each.target, each.began_s, each.ended_s, timeline.unavailable_s(each.began_s, each.ended_s)

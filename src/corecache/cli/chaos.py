@@ -1,6 +1,8 @@
 """`corecache chaos`: a real cluster on this machine, faults from a seed, and a judge. All that is in `chaos/`."""
 
+import itertools
 import secrets
+import signal
 import sys
 import time
 from pathlib import Path
@@ -53,7 +55,8 @@ def chaos(
 
     Starts nodes and ZooKeeper servers of its own on this machine, in a directory of its own; nothing else is touched.
     As root on Linux it cuts networks and power too; what can't be done here is named in the report.
-    Exit codes: 0 passed, 1 a violation, 2 void (too little was asked while faults went on, or wrong usage).
+    Exit codes: 0 passed, 1 a violation, 2 void (too little was asked, or it was ended early) or wrong usage, 5 no
+    cluster to be had here.
     """
     from corecache.chaos import plan, staging
     from corecache.chaos.campaign import Wish
@@ -70,8 +73,11 @@ def chaos(
         raise typer.BadParameter(f"{unknown[0]!r} is no kind of fault; --faults lists them.", param_hint="--fault")
     if zookeepers % 2 == 0:
         raise typer.BadParameter("an ensemble has an odd number of servers.", param_hint="--zookeepers")
+    kinds, cannot = plan.sort_out(lacking, fault or ())
+    if not kinds:
+        raise typer.BadParameter(cannot[(fault or ["kill"])[0]], param_hint="--fault")
     drawn = secrets.randbelow(_SEEDS_BELOW) if seed is None else seed
-    directory = output or Path("corecache-chaos") / str(drawn)
+    directory = output or _unused(Path("corecache-chaos") / str(drawn))
     _make_empty(directory)
     replay = f"corecache chaos --seed {drawn} --nodes {nodes} --zookeepers {zookeepers} --duration {duration:g}"
     replay += f" --clients {clients} --rate {rate:g}" + "".join(f" --fault {name}" for name in fault or ())
@@ -83,6 +89,9 @@ def chaos(
         if not as_json:
             sys.stderr.write(f"{time.monotonic() - began:7.1f} s  {what}\n")
 
+    # As Ctrl-C: a campaign that is told to end tells how far it came. Also where the shell has it ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         report = staging.run(wish, stage, directory, replay, tell)
     except GroundError as error:
@@ -94,6 +103,12 @@ def chaos(
     else:
         say(page(report, files))
     return {"passed": 0, "violation": NO, "void": VOID}[report.verdict]
+
+
+def _unused(directory: Path) -> Path:
+    """Returns this directory or, if it is taken, the first of those with a number behind that is not."""
+    tried = (directory.with_name(f"{directory.name}-{number}") for number in itertools.count(2))
+    return directory if not directory.exists() else next(each for each in tried if not each.exists())
 
 
 def _make_empty(directory: Path) -> None:

@@ -77,6 +77,7 @@ async def run(wish: Wish, watcher: Watcher) -> Figures:
     values = Values(*wish.value_bytes, f"{wish.seed} load")
     filling = Filling(targets, wish.protocol, values, wish.value_bytes[1])
     bench = _Bench(wish, targets, watcher)
+    failed = ""
     with _interruptions(bench.interrupt):
         try:
             if wish.load:
@@ -85,13 +86,17 @@ async def run(wish: Wish, watcher: Watcher) -> Figures:
             if bench.interrupted:
                 raise Interrupted
             return await bench.measure()
+        except CoreCacheError as error:
+            failed = error.code
+            raise
         finally:
             if not wish.keep:
                 try:
                     await _remove(wish, filling, bench.inserted, watcher)
                 except CoreCacheError as error:
-                    # What was measured, or what went wrong before this, matters more.
-                    watcher.says(f"the keys were not removed: {error.message}")
+                    # What was measured, or what went wrong before this, matters more, and is not said twice.
+                    if error.code != failed:
+                        watcher.says(f"the keys were not removed: {error.message}")
 
 
 async def _remove(wish: Wish, filling: Filling, inserted: int, watcher: Watcher) -> None:

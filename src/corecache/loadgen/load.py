@@ -23,7 +23,7 @@ from corecache.loadgen.pace import Pace
 from corecache.loadgen.requests import Dialect, HttpDialect, RespDialect
 from corecache.loadgen.tally import Tally
 from corecache.loadgen.targets import Target
-from corecache.loadgen.workloads import CHANGE, INSERT, READ, SCAN, WORKLOADS, Plan, Values
+from corecache.loadgen.workloads import CHANGE, INSERT, READ, SCAN, UPDATE, WORKLOADS, Plan, Values
 
 DRAIN_S = 10.0
 CONNECT_S = 5.0
@@ -117,15 +117,19 @@ class RunningLoad:
     def answered(self, lane: Lane, step: Step, now_ns: int, error: str | None, absent: bool) -> None:
         """Counts an operation and begins the next; of a read-modify-write the answered read leads to the write."""
         kind, from_ns, number, halfway = step
+        if absent and kind in (UPDATE, INSERT):
+            error = "not_found"
         if kind == CHANGE and not halfway and error is None:
+            if absent and from_ns >= self._measured_from_ns:
+                self.tally.found_none()
             if lane.usable:
                 request = self._dialects[lane.target].write(number, self._values.next())
                 lane.ask(request, Step(kind, from_ns, number, True))
                 return
             error = CONNECTION_LOST
         self._under_way -= 1
-        if kind == INSERT:
-            self.plan.settle(number)
+        if kind == INSERT and error is None:
+            self.plan.inserted_one(number)
         if from_ns >= self._measured_from_ns:
             self.last_answer_ns = now_ns
             if error is not None:
@@ -143,8 +147,6 @@ class RunningLoad:
         self._under_way -= len(steps)
         self._idle = deque(each for each in self._idle if each is not lane)
         for step in steps:
-            if step.kind == INSERT:
-                self.plan.settle(step.number)
             if step.counts_from_ns >= self._measured_from_ns:
                 self.tally.failed(code)
         if not self.finished.done():

@@ -9,6 +9,7 @@ Rule 2: what was due and could not begin before the end is told (`unsent`), sinc
 Pure: nanoseconds are handed in.
 """
 
+import math
 import random
 
 
@@ -76,6 +77,8 @@ class OpenPace:
 
     def due(self, now_ns: int) -> int | None:
         """Returns when the next operation was meant to begin, None if it is not due yet or none is left."""
+        if self._due_ns < self._measured_from_ns <= now_ns:
+            self._leave_warm_up()
         due_ns = self._due_ns
         if due_ns > now_ns or self.over(now_ns):
             return None
@@ -99,14 +102,34 @@ class OpenPace:
     def unsent(self, now_ns: int) -> int:
         """Returns how many of the measured operations were due until the end and have not begun. They never will."""
         end_ns = now_ns if self.end_ns is None else min(now_ns, self.end_ns)
-        missed = 0
-        while self._due_ns < end_ns and self._left != 0:
-            if self._due_ns >= self._measured_from_ns:
-                missed += 1
-                if self._left is not None:
-                    self._left -= 1
+        if self._due_ns < self._measured_from_ns:
+            self._leave_warm_up()
+        if self._dice is None:
+            missed = max(0, self._even(end_ns) - self._count)
+            missed = missed if self._left is None else min(missed, self._left)
+            self._count += missed - 1
             self._advance()
+        else:
+            missed = 0
+            while self._due_ns < end_ns and missed != self._left:
+                missed += 1
+                self._advance()
+        if self._left is not None:
+            self._left -= missed
         return missed
+
+    def _leave_warm_up(self) -> None:
+        """Forgets what was due in the warm-up and has not begun: it would take the time of what is measured."""
+        if self._dice is None:
+            self._count = self._even(self._measured_from_ns) - 1
+        else:
+            # Pauses drawn like this have no memory: they may begin anew anywhere.
+            self._passed_ns = float(self._measured_from_ns - self._begin_ns)
+        self._advance()
+
+    def _even(self, at_ns: int) -> int:
+        """Returns how many evenly spaced operations are due before a time."""
+        return max(0, math.ceil((at_ns - self._begin_ns) / self._step_ns))
 
     def _advance(self) -> None:
         # From the begin on, not from the last: a million roundings would shift the times.

@@ -2,7 +2,7 @@
 
 Rule 1: the same seed, worker and answers give the same operations. Nothing here knows a clock.
 
-Rule 2: a plan asks only for keys that are there: those that were loaded, and those whose insertion has been answered.
+Rule 2: a plan asks only for keys that are there: those that were loaded, and those whose insertion has succeeded.
 `Scrambled` and `Uniform` draw from the loaded ones, `Latest` from all that its worker knows of.
 
 Rule 3: workers share the keys that were loaded and never insert the same: of those behind, worker w of n has each nth.
@@ -78,8 +78,8 @@ class Plan:
         self._bounds = bounds
         self._last = bounds[-1][0]
         self.inserted = 0
-        self._settled: set[int] = set()
-        self._known = keys
+        self._there: list[int] = []
+        """The keys behind the loaded ones whose insertion has succeeded, in the order in which it did."""
 
     def next(self) -> tuple[str, int]:
         """Returns the kind of an operation, and the number of its key."""
@@ -91,26 +91,19 @@ class Plan:
                 break
         if kind == INSERT:
             self.inserted += 1
-            return kind, self._number(self._keys + self.inserted - 1)
-        return kind, self._number(self._next())
+            return kind, self._keys + (self.inserted - 1) * self._workers + self._worker
+        place = self._next()
+        return kind, place if place < self._keys else self._there[place - self._keys]
 
     def scan_items(self) -> int:
         """Returns how many items a scan is to have."""
         return 1 + int(self._random() * SCAN_ITEMS_MAX)
 
-    def settle(self, number: int) -> None:
-        """Notes that an insertion was answered: the key may be asked for, once all that were before it may be."""
-        self._settled.add(number)
-        while self._number(self._known) in self._settled:
-            self._settled.remove(self._number(self._known))
-            self._known += 1
-            if self._latest is not None:
-                self._latest.grow()
-
-    def _number(self, place: int) -> int:
-        """Returns the number of the key that this worker knows as its `place`th."""
-        beyond = place - self._keys
-        return place if beyond < 0 else self._keys + beyond * self._workers + self._worker
+    def inserted_one(self, number: int) -> None:
+        """Notes that an insertion has succeeded: the key may be asked for."""
+        if self._latest is not None:
+            self._there.append(number)
+            self._latest.grow()
 
 
 class Values:

@@ -9,7 +9,7 @@ from corecache.chaos.cluster import ChaosNode
 from corecache.chaos.disk import Shim
 from corecache.chaos.faults.deed import Struck
 from corecache.chaos.faults.processes import await_started, down
-from corecache.chaos.ground import Ground
+from corecache.chaos.ground import Ground, SkippedError
 from corecache.chaos.plan import Planned
 
 _SLOW_MICROSECONDS: Final = 20_000
@@ -19,7 +19,7 @@ async def slow(ground: Ground, planned: Planned, struck: Struck) -> None:
     """Has each write and each sync of a node take longer."""
     with ground.take(planned.roll) as node, _disk(node) as disk:
         struck(node.name)
-        disk.slow(Shim.WRITE | Shim.SYNC, _SLOW_MICROSECONDS, str(node.data_dir))
+        disk.slow(Shim.WRITE | Shim.SYNC, _SLOW_MICROSECONDS, _part_of(node))
         await asyncio.sleep(planned.seconds)
 
 
@@ -37,21 +37,31 @@ async def _break(ground: Ground, planned: Planned, struck: Struck, broken: Calla
     with ground.take(planned.roll) as node:
         with _disk(node) as disk:
             struck(node.name)
-            broken(disk, str(node.data_dir))
+            broken(disk, _part_of(node))
             await asyncio.sleep(planned.seconds)
         node.kill()
         node.spawn()
         await await_started([node])
 
 
+def _part_of(node: ChaosNode) -> str:
+    """Returns what the paths of a node's data have in common, and no others."""
+    return f"/{node.name}/{node.data_dir.name}/"
+
+
 @contextlib.contextmanager
 def _disk(node: ChaosNode) -> Iterator[Shim]:
-    """Gives the control of a node's disk, which is good again in the end."""
+    """Gives the control of a node's disk, which is good again in the end.
+
+    Raises: SkippedError if the node did not come to ask its disk for anything.
+    """
     assert node.disk is not None, "this kind needs the shim"
     try:
         yield node.disk
     finally:
         node.disk.disarm()
+    if not node.disk.hits:
+        raise SkippedError(f"{node.name} asked nothing of its disk")
 
 
 async def cut_power(ground: Ground, planned: Planned, struck: Struck) -> None:
