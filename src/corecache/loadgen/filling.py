@@ -12,6 +12,7 @@ import hiredis
 
 from corecache.client import AsyncClient
 from corecache.errors import CallerFault, CoreCacheError, NotDone, OutcomeUnknown
+from corecache.loadgen.endpoints import ROUNDS_MAX
 from corecache.loadgen.requests import RespDialect, key
 from corecache.loadgen.targets import Protocol, Target
 from corecache.loadgen.workloads import Values
@@ -65,7 +66,7 @@ class Filling:
 
     async def _by_http(self, target: Target, batches: Batches, write: bool, told: Filled) -> None:
         endpoints = [target.endpoint, *(each.endpoint for each in self._targets if each != target)]
-        async with AsyncClient(endpoints, timeout_s=TIMEOUT_S, connections_max=1) as client:
+        async with AsyncClient(endpoints, TIMEOUT_S, connections_max=1, rounds_max=ROUNDS_MAX) as client:
             for numbers in batches:
                 operations: list[Operation] = [
                     Put(key(number), self._values.next()) if write else Delete(key(number)) for number in numbers
