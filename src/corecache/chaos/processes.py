@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import IO
 KILLED_SECONDS = 30.0
 """How long a killed process may take to be gone; a disk that it waits for may delay that."""
 
+_STANDING_SECONDS = 1.0
 _TAIL_BYTES = 100_000
 _BOUND = ("setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
 """What to put before a program and after it this process's id: it may have ended before it was bound to."""
@@ -132,8 +134,14 @@ class Process:
         self._end(signal.SIGTERM)
 
     def pause(self) -> None:
-        """Has it stand still (SIGSTOP), with its connections open. Nothing, if it does not run."""
+        """Has it stand still (SIGSTOP), with its connections open. Nothing, if it does not run.
+
+        The signal reaches thread after thread; this returns when it has reached all, a few milliseconds later.
+        """
         self._signal(signal.SIGSTOP)
+        deadline = time.monotonic() + _STANDING_SECONDS
+        while self.running and not self._stands_still() and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """Lets it go on (SIGCONT). Nothing, if it does not run."""
@@ -154,6 +162,15 @@ class Process:
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
             return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+
+    def _stands_still(self) -> bool:
+        threads = Path(f"/proc/{self.pid}/task")
+        try:
+            states = [(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads.iterdir()]
+        except OSError:
+            # Where there is no such directory nobody can tell; and a thread may end just now.
+            return not threads.exists()
+        return all(state in "Tt" for state in states)
 
     def _end(self, number: signal.Signals) -> None:
         if self.running:
