@@ -14,8 +14,8 @@ from typing import TypeVar
 import pytest
 
 from corecache.chaos.asking import ASTONISHING
-from corecache.chaos.clients import READER, Address, Caller, ChaosClients
-from corecache.chaos.history import ABSENT, PRESENT, Call, Protocol
+from corecache.chaos.clients import Address, Caller, ChaosClients
+from corecache.chaos.history import ABSENT, PRESENT, READER, Call, Protocol
 from corecache.chaos.processes import PortLease
 from corecache.chaos.workload import Wish, Workload
 from integration.node_harness import Node

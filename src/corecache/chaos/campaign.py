@@ -20,11 +20,11 @@ from typing import Final
 
 import msgspec
 
-from corecache.chaos.clients import READER, Address, ChaosClients
+from corecache.chaos.clients import Address, ChaosClients
 from corecache.chaos.cluster import COPIES
 from corecache.chaos.faults import DEEDS
 from corecache.chaos.ground import Ground, SkippedError, until
-from corecache.chaos.history import Call
+from corecache.chaos.history import READER, Call
 from corecache.chaos.judge import judge
 from corecache.chaos.plan import KINDS, Kind, Planned, Planner
 from corecache.chaos.processes import GroundError
@@ -315,7 +315,10 @@ class Campaign:
     async def _read_again(self) -> None:
         """Sees that what earlier rounds left is there, after all that has happened since."""
         for workload in self._workloads[:-1]:
-            unread = await self._clients(workload).read_all(READ_SECONDS)
+            clients = self._clients(workload)
+            unread = await clients.read_all(READ_SECONDS)
+            for sentence in clients.astonishing:
+                self._violated("answers as documented", "", sentence)
             if unread:
                 self._violated(
                     "readable at the end", unread[0], f"{len(unread)} keys of an earlier round can't be read"

@@ -20,13 +20,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from corecache.chaos.asking import ASTONISHING, Connection, Told, told_by
-from corecache.chaos.history import Call, Protocol
+from corecache.chaos.history import READER, Call, Protocol
 from corecache.chaos.http_client import HttpConnection, request_of, told_over_http
 from corecache.chaos.resp_client import RespConnection, command_of, told_over_resp
 from corecache.chaos.workload import Wish, Workload
-
-READER = -1
-"""The number of the client that reads everything at the end."""
 
 _ASTONISHING_MAX = 100
 _PAUSES_MAX = 5.0

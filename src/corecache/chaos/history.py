@@ -14,6 +14,9 @@ Kind = Literal["get", "put", "delete", "add"]
 Outcome = Literal["done", "failed", "not_done", "unknown"]
 Protocol = Literal["http", "resp"]
 
+READER = -1
+"""The number of the client that reads everything when all faults are over."""
+
 ABSENT = 0
 """As a version: the key has no record. As a condition: it must have none."""
 

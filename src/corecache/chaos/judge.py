@@ -18,13 +18,10 @@ from typing import Final
 import msgspec
 
 from corecache.chaos.explain import Least, least, line, told, until
-from corecache.chaos.history import Call
+from corecache.chaos.history import READER, Call
 from corecache.chaos.linearizability import Expiry, UndecidedError, linearization
 from corecache.chaos.register import has_effect
 from corecache.chaos.report import ViolationTold
-
-LAST_READER: Final = -1
-"""The number of the client that reads every key when all faults are healed."""
 
 WRITTEN: Final = "a value found was written"
 NOT_DONE: Final = "not done is never present"
@@ -109,7 +106,7 @@ def judge_key(calls: Sequence[Call]) -> KeyJudged:
             return KeyJudged(_convicted(_broken(calls, history), calls, told(history)))
     except UndecidedError:
         return KeyJudged(undecided="the search for an order was given up")
-    if not any(call.client == LAST_READER and call.outcome == "done" for call in calls):
+    if not any(call.client == READER and call.outcome == "done" for call in calls):
         return KeyJudged(undecided="nobody could read it at the end")
     return KeyJudged()
 
@@ -166,7 +163,7 @@ def _broken(calls: Sequence[Call], history: Least) -> str:
         and _explained([_maybe(call) if call.kind == "delete" else call for call in bare])
     ):
         return DELETED
-    return ACKNOWLEDGED if culprit.client == LAST_READER else LINEARIZABLE
+    return ACKNOWLEDGED if culprit.client == READER else LINEARIZABLE
 
 
 def _explained(calls: Sequence[Call], expiry: Expiry = "exact") -> bool:

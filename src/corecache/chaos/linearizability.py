@@ -5,8 +5,8 @@ made comes before it) and each answer is the one that a single register gives (`
 effect at any time after it was made, or never; a record whose time has come vanishes at any time from then on.
 
 The search goes depth first and never tries the same twice: the same calls placed, in the same state, with as many
-unknown calls used or more. What keeps it
-small loses nothing, since from any order that explains the history one can be made that the search does not leave out:
+unknown calls used or more. What keeps it small loses nothing, since from any order that explains the history one can be
+made that the search does not leave out:
 
 1. A call without effect that fits now is placed now: moved to the front, it changes nothing for the others.
 2. What may or may not happen (an unknown call, a vanishing) stands right before an answer that needs it. If the answer

@@ -60,11 +60,11 @@ class ChaosNode:
         if network is None:
             self.host = "127.0.0.1"
             self._leases = [PortLease() for _ in _PORTS]
-            self.http_port, self.resp_port, self.map_port, link_port = (lease.number for lease in self._leases)
+            self.http_port, self.resp_port, map_port, link_port = (lease.number for lease in self._leases)
         else:
             network.add(name)
             self.host = network.address(name)
-            self.http_port, self.resp_port, self.map_port, link_port = _PORTS
+            self.http_port, self.resp_port, map_port, link_port = _PORTS
         own = {
             "node.id": name,
             "node.data_dir": str(self.data_dir),
@@ -73,7 +73,7 @@ class ChaosNode:
             "http.port": self.http_port,
             "resp.host": self.host,
             "resp.port": self.resp_port,
-            "resp.cluster_port": self.map_port,
+            "resp.cluster_port": map_port,
             "link.host": self.host,
             "link.port": link_port,
         }
@@ -95,11 +95,6 @@ class ChaosNode:
     def resp(self) -> tuple[str, int]:
         """Where it speaks RESP, and forwards what others must do."""
         return self.host, self.resp_port
-
-    @property
-    def resp_of_map(self) -> tuple[str, int]:
-        """Where it speaks RESP, and sends clients to the primary (MOVED)."""
-        return self.host, self.map_port
 
     # Life
 

@@ -107,7 +107,7 @@ class Plan:
 
 
 class Values:
-    """Values that do not compress, of a size or of any size between two."""
+    """Values of a size, or of any size between two: by themselves they do not compress, many together do."""
 
     def __init__(self, bytes_min: int, bytes_max: int, seed: str) -> None:
         assert 0 <= bytes_min <= bytes_max
