@@ -2,7 +2,8 @@
 
 All systems run at the same time, and one is asked at a time: what the others do meanwhile is to beat. In a round each
 setting (writes or reads, a size of values, a number of clients) is measured on one system after the other, within a
-minute, so that a machine that slows down for a while slows all of them; a ratio is that of one round.
+minute, so that a machine that slows down for a while slows all of them; a ratio is that of one round. Each round begins
+with another system: none is always the one that follows the same, while that still flushes and compacts.
 
 A run that fails is told, and is missing in the report; a system that fails each time has no numbers there. What whole
 rounds have measured is kept: `keep` is told after each, and Ctrl-C ends the part with what there is by then.
@@ -29,6 +30,7 @@ CHANGE_SECONDS = 0.1
 """What connecting, and making the requests, take for each run: for the estimate."""
 START_SECONDS = 90.0
 IDLE_SECONDS = 5.0
+FILLS_MAX, FILL_PAUSE_SECONDS = 5, 2.0
 OPERATIONS = ("write", "read")
 WRITES_BY_ETCD, WRITES_BY_REDIS, READS_BY_ETCD, P50_BY_BEST = 3.0, 1.0, 4.0, 0.9
 TARGET_CLIENTS, TARGET_BYTES = 64, 100
@@ -65,17 +67,21 @@ def measure(
     try:
         with ExitStack() as stack:
             drivers = _started(directory, settings.systems, stack, say)
-            for driver, size in product(drivers.values(), range(len(settings.sizes))):
-                driver.fill(_cell(settings, OPERATIONS[0], size, 1))
-            idle_cores = _computing_cores(IDLE_SECONDS)
-            say(f"all systems run, nobody asks: {idle_cores:.2f} cores compute")
+            for system, size in product(drivers, range(len(settings.sizes))):
+                _fill(system, drivers[system], _cell(settings, OPERATIONS[0], size, 1), say)
+            idle_cores: list[float] = []
             begun = time.monotonic()
             for number in range(settings.pairs):
+                idle_cores.append(_computing_cores(IDLE_SECONDS))
+                say(f"all systems run, nobody asks: {idle_cores[-1]:.2f} cores compute")
                 for at, cell in enumerate(cells):
-                    told = [_noted(drivers[system], cell, settings, notes[cell, system]) for system in drivers]
+                    told = {
+                        system: _noted(drivers[system], cell, settings, notes[cell, system])
+                        for system in rotated([*drivers], number)
+                    }
                     done = number * len(cells) + at + 1
                     left_s = (time.monotonic() - begun) / done * (len(cells) * settings.pairs - done)
-                    rates = ", ".join(f"{system} {rate}" for system, rate in zip(drivers, told, strict=True))
+                    rates = ", ".join(f"{system} {told[system]}" for system in drivers)
                     say(
                         f"round {number + 1} of {settings.pairs}, {cell.operation}, {cell.value_bytes} B, "
                         f"{cell.clients} clients: {rates} ({left_s / 60:.0f} min left)"
@@ -89,14 +95,20 @@ def measure(
     return kept[-1]
 
 
+def rotated(systems: Sequence[str], number: int) -> list[str]:
+    """Returns the systems in the order of a round, whose number counts from 0."""
+    first = number % len(systems)
+    return [*systems[first:], *systems[:first]]
+
+
 def bounds(speed: PeersSpeed) -> list[Bound]:
     """Holds the ratios of three nodes against what was asked, as far as they were measured."""
     found = []
     at = f"at {TARGET_CLIENTS} clients, {TARGET_BYTES} B"
     for operation, ours, theirs, by, asked in (
-        ("write", "corecache3-http", "etcd3", "etcd's rate, HTTP", WRITES_BY_ETCD),
+        ("write", "corecache3-http", "etcd3", "the rate of etcd's JSON gateway, HTTP", WRITES_BY_ETCD),
         ("write", "corecache3-resp", "redis3", "Redis's with WAIT 2, RESP", WRITES_BY_REDIS),
-        ("read", "corecache3-http", "etcd3", "etcd's rate, HTTP", READS_BY_ETCD),
+        ("read", "corecache3-http", "etcd3", "the rate of etcd's JSON gateway, HTTP", READS_BY_ETCD),
     ):
         measured = ratio(speed, ours, theirs, operation, TARGET_BYTES, TARGET_CLIENTS)
         if measured is not None:
@@ -160,6 +172,19 @@ def _started(
     return drivers
 
 
+def _fill(system: str, driver: Driver, cell: Cell, say: Callable[[str], None]) -> None:
+    """Writes all keys of a size; once more if a system could not take them, as in the middle of an election."""
+    for attempt in range(FILLS_MAX):
+        try:
+            driver.fill(cell)
+            return
+        except LoadError as error:
+            if attempt == FILLS_MAX - 1:
+                raise
+            say(f"{system} is filled once more: {error}")
+            time.sleep(FILL_PAUSE_SECONDS)
+
+
 def _noted(driver: Driver, cell: Cell, settings: Settings, noted: Noted) -> str:
     """Measures a cell once, and returns the rate as people read it."""
     try:
@@ -186,13 +211,13 @@ def _computed_seconds() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _speed(settings: Settings, rounds: int, idle_cores: float, notes: Notes) -> PeersSpeed:
+def _speed(settings: Settings, rounds: int, idle_cores: list[float], notes: Notes) -> PeersSpeed:
     return PeersSpeed(
         rounds=rounds,
         seconds=settings.seconds,
         keys=KEYS,
         versions=catalog.versions(),
-        idle_cores=idle_cores,
+        idle_cores=[*idle_cores],
         systems=[each for name, each in catalog.SYSTEMS.items() if name in settings.systems],
         clients=settings.clients,
         sizes=settings.sizes,

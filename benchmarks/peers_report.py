@@ -32,14 +32,15 @@ class PeerCell(msgspec.Struct, frozen=True):
 class PeersSpeed(msgspec.Struct, frozen=True):
     """All systems in all settings, in turns, in so many whole rounds.
 
-    `idle_cores` is how many cores computed, of all that the machine has, while all systems ran and nobody asked.
+    `idle_cores` is how many cores computed, of all that the machine has, before each round: all systems ran and nobody
+    asked.
     """
 
     rounds: int
     seconds: int
     keys: int
     versions: dict[str, str]
-    idle_cores: float
+    idle_cores: list[float]
     systems: list[PeerSystem]
     clients: list[int]
     sizes: list[int]

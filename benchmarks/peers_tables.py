@@ -7,6 +7,7 @@ peer does, or has neither protocol, and Redis's protocol beside Redis.
 from collections.abc import Iterator
 from itertools import product
 
+from benchmarks.clusters import ETCD_BYTES_MAX
 from benchmarks.peers import OPERATIONS, cell_of, cell_run, ratio
 from benchmarks.peers_report import PeersSpeed
 
@@ -22,6 +23,8 @@ BESIDE = (
     ("redis1", "corecache1-resp"),
 )
 """Each peer, and whom it is compared with."""
+BUSY, BUSY_SHARE = " ▲", 0.9
+"""The mark of a cell in which the load generator, one thread, had hardly time to wait; and what that means."""
 
 
 def all_of(speed: PeersSpeed) -> list[Table]:
@@ -38,8 +41,10 @@ def opening(speed: PeersSpeed) -> str:
     """Returns what has to be said before the tables, and the chart."""
     return (
         f"![Rates by clients, a line for each system](peers.svg)\n\nMedians of {speed.rounds} rounds of "
-        f"{speed.seconds} s each, {speed.keys:,} keys of each size. While all systems ran and nobody asked, "
-        f"{speed.idle_cores:.2f} cores computed."
+        f"{speed.seconds} s a cell, {speed.keys:,} keys of each size. Before the rounds, while all systems ran and "
+        f"nobody asked, {min(speed.idle_cores):.2f} to {max(speed.idle_cores):.2f} cores computed. etcd may "
+        f"fill {ETCD_BYTES_MAX // 10**9} GB, and is not compacted meanwhile.\n\n{BUSY.strip()} marks a cell in which "
+        f"the load generator computed {BUSY_SHARE:.0%} or more of the time of a core: the system might have done more."
     )
 
 
@@ -87,4 +92,5 @@ def _row(speed: PeersSpeed, system: str, operation: str, value_bytes: int) -> It
             yield "failed"
         else:
             told = f"{run.per_second:,.0f} · {run.p50_ms:.2f} · {run.p99_ms:.2f} ms"
+            told += BUSY if cell is not None and cell.load_busy >= BUSY_SHARE else ""
             yield told + (f" ({failed} of {speed.rounds} failed)" if failed else "")

@@ -47,8 +47,8 @@ _SYSTEMS = (
         ON_ALL_IN_SYNC,
         "linearizable, from the primary by lease",
     ),
-    PeerSystem("etcd1", "etcd, 1 member", ON_ONE_DISK, LINEARIZABLE),
-    PeerSystem("etcd3", "etcd, 3 members", ON_MOST, "linearizable, a majority is asked"),
+    PeerSystem("etcd1", "etcd, 1 member, JSON gateway", ON_ONE_DISK, LINEARIZABLE),
+    PeerSystem("etcd3", "etcd, 3 members, JSON gateway", ON_MOST, "linearizable, a majority is asked"),
     PeerSystem("redis1", "Redis, `appendfsync always`", ON_ONE_DISK, LINEARIZABLE),
     PeerSystem(
         "redis3",

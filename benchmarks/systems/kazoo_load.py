@@ -17,13 +17,13 @@ from typing import Any
 import msgspec
 from kazoo.client import KazooClient
 
+from benchmarks.systems.wire import Cell
+
 
 class Order(msgspec.Struct, frozen=True):
-    """What to do: draw from these paths, and keep so many requests under way for so long. A value: set; None: get."""
+    """What to do: measure a cell, with so many requests of its clients under way, for so long."""
 
-    paths: list[str]
-    value: bytes | None
-    value_bytes: int
+    cell: Cell
     under_way: int
     warm_seconds: float
     seconds: float
@@ -45,6 +45,8 @@ class Running:
         self._client = client
         self._order = order
         self._draw = random.Random(client.client_id[0]).choice  # noqa: S311 which key is no secret
+        self._reads = order.cell.operation == "read"
+        self._nodes = list(zip(paths(order.cell), order.cell.values, strict=True))
         self._latencies_ns = array("Q")
         self._failure = ""
         self._left = order.under_way
@@ -63,18 +65,17 @@ class Running:
         return Measured(list(self._latencies_ns), self._order.seconds, spent, self._failure)
 
     def _begin(self) -> None:
-        order = self._order
-        path = self._draw(order.paths)
+        path, value = self._draw(self._nodes)
         begun_ns = time.perf_counter_ns()
-        result = self._client.get_async(path) if order.value is None else self._client.set_async(path, order.value)
-        result.rawlink(lambda answered: self._answered(answered, begun_ns))
+        result = self._client.get_async(path) if self._reads else self._client.set_async(path, value)
+        result.rawlink(lambda answered: self._answered(answered, value, begun_ns))
 
-    def _answered(self, result: Any, begun_ns: int) -> None:
+    def _answered(self, result: Any, value: bytes, begun_ns: int) -> None:
         now_ns = time.perf_counter_ns()
         try:
             found = result.get()
-            if self._order.value is None and len(found[0]) != self._order.value_bytes:
-                raise ValueError(f"{len(found[0])} bytes were read")
+            if self._reads and found[0] != value:
+                raise ValueError(f"{found[0][:100]!r} was read")
         except Exception as error:
             self._failure = repr(error)
         if not self._failure and now_ns < self._end_ns:
@@ -86,6 +87,11 @@ class Running:
         self._left -= 1
         if not self._left:
             self._over.set()
+
+
+def paths(cell: Cell) -> list[str]:
+    """Returns the paths of a cell's keys."""
+    return [f"/keys/{number:012d}" for number in cell.numbers]
 
 
 def main() -> None:

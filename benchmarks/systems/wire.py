@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Protocol
 
 import msgspec
@@ -31,9 +32,9 @@ class Cell(msgspec.Struct, frozen=True):
         return range(self.first, self.first + KEYS)
 
     @property
-    def value(self) -> bytes:
-        """The value of all keys of this size. It can't be compressed."""
-        return random.Random("peers").randbytes(self.value_bytes)  # noqa: S311 keeps no secret
+    def values(self) -> Sequence[bytes]:
+        """The keys' values, one after the other. No two are alike, and none can be compressed."""
+        return _values(self.value_bytes)
 
 
 class Driver(Protocol):
@@ -64,14 +65,17 @@ class WireDriver:
         if cell.operation == "write":
             load = Load(self._writes(cell), self._dialect.written(), cell.clients)
         else:
-            load = Load(self._reads(cell), self._dialect.found(cell.value), cell.clients)
+            load = Load(self._reads(cell), self._dialect.found(cell.values), cell.clients)
         before = sum(os.times()[:2])
         run = load.drive(seconds, warm_seconds)
         return run, (sum(os.times()[:2]) - before) / (run.seconds + warm_seconds)
 
     def _writes(self, cell: Cell) -> dict[int, list[bytes]]:
-        value = cell.value
-        return {port: [self._dialect.write(each, value) for each in taken] for port, taken in self._taken(cell).items()}
+        write, values = self._dialect.write, cell.values
+        return {
+            port: [write(each, values[each - cell.first]) for each in taken]
+            for port, taken in self._taken(cell).items()
+        }
 
     def _reads(self, cell: Cell) -> dict[int, list[bytes]]:
         return {port: [self._dialect.read(each) for each in taken] for port, taken in self._taken(cell).items()}
@@ -99,3 +103,9 @@ class AwareDriver(WireDriver):
                 raise LoadError("the nodes do not agree on who takes which key")
             self._learned[cell.first] = dict(taken)
         return self._learned[cell.first]
+
+
+@cache
+def _values(value_bytes: int) -> Sequence[bytes]:
+    source = random.Random(value_bytes)  # noqa: S311 keeps no secret
+    return [source.randbytes(value_bytes) for _ in range(KEYS)]

@@ -22,7 +22,7 @@ from kazoo.client import KazooClient
 from benchmarks.closed_loop import run_of
 from benchmarks.clusters import MEMBERS, Group, running
 from benchmarks.servers import ROOT, Server, ServerError, free_ports
-from benchmarks.systems.kazoo_load import Measured, Order
+from benchmarks.systems.kazoo_load import Measured, Order, paths
 from benchmarks.systems.wire import Cell
 from benchmarks.wrk import LoadError, Run
 
@@ -75,7 +75,8 @@ class KazooDriver:
         client.start(timeout=30.0)
         try:
             client.ensure_path("/keys")
-            for made in [client.create_async(path, cell.value) for path in _paths(cell)]:
+            nodes = zip(paths(cell), cell.values, strict=True)
+            for made in [client.create_async(path, value) for path, value in nodes]:
                 made.get(timeout=30.0)
         finally:
             client.stop()
@@ -86,9 +87,7 @@ class KazooDriver:
         asking = self._processes[: cell.clients]
         orders = [
             Order(
-                paths=_paths(cell),
-                value=cell.value if cell.operation == "write" else None,
-                value_bytes=cell.value_bytes,
+                cell=cell,
                 under_way=cell.clients // len(asking) + (number < cell.clients % len(asking)),
                 warm_seconds=warm_seconds,
                 seconds=seconds,
@@ -154,10 +153,6 @@ def _line(process: "subprocess.Popen[str]") -> str:
     if not line:
         raise LoadError("a process of the load on ZooKeeper has ended: what it said stands above")
     return line
-
-
-def _paths(cell: Cell) -> list[str]:
-    return [f"/keys/{number:012d}" for number in cell.numbers]
 
 
 def _serves(port: int) -> bool:

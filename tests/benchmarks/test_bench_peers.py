@@ -4,10 +4,12 @@ A comparison is worth what its answers are worth: a failure that is taken for an
 judges of answers are shown what is wrong, and the small run is of real servers.
 """
 
+import base64
 import os
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -15,7 +17,7 @@ import pytest
 from benchmarks.peers_report import PeerCell, PeersSpeed
 from benchmarks.report import Report
 from benchmarks.systems import catalog
-from benchmarks.systems.dialects import CoreCacheHttp, EtcdHttp, RespThenWait, of_http
+from benchmarks.systems.dialects import CoreCacheHttp, Dialect, EtcdHttp, Resp, RespThenWait, of_http
 from benchmarks.systems.wire import Cell
 from benchmarks.wrk import LoadError, Run
 
@@ -34,9 +36,9 @@ def run_of(rate: float, p50_ms: float = 1.0) -> Run:
     return Run(int(rate), 1.0, rate, p50_ms, p50_ms, p50_ms, p50_ms, p50_ms)
 
 
-def cell_of(system: str, operation: str, clients: int, *runs: Run | None) -> PeerCell:
+def cell_of(system: str, operation: str, clients: int, *runs: Run | None, busy: float = 0.5) -> PeerCell:
     """Returns a cell of 100 bytes with these rounds."""
-    return PeerCell(system, operation, 100, clients, list(runs), 0.5, ["no answer"] * runs.count(None))
+    return PeerCell(system, operation, 100, clients, list(runs), busy, ["no answer"] * runs.count(None))
 
 
 def speed_of(*cells: PeerCell) -> PeersSpeed:
@@ -48,7 +50,7 @@ def speed_of(*cells: PeerCell) -> PeersSpeed:
         seconds=1,
         keys=10,
         versions={},
-        idle_cores=0.1,
+        idle_cores=[0.1],
         systems=systems,
         clients=clients,
         sizes=[100],
@@ -95,7 +97,7 @@ def test_etcd_is_asked_in_base64() -> None:
     """The gateway wants it so, and gives values back so."""
     assert EtcdHttp().write(1, b"\xff").endswith(b'{"key":"a2V5OjAwMDAwMDAwMDAwMQ==","value":"/w=="}')
     body = b'{"kvs":[{"value":"/w=="}]}'
-    assert EtcdHttp().found(b"\xff")(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    assert EtcdHttp().found([b"\xff"])(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
 
 def test_two_replicas_are_waited_for() -> None:
@@ -160,6 +162,20 @@ def test_failures_are_told_in_the_tables() -> None:
     ]
 
 
+def test_a_busy_load_generator_is_told_in_the_tables() -> None:
+    """A cell in which it had no time to wait is marked, and what the mark means is said."""
+    speed = speed_of(cell_of("redis1", "read", 64, run_of(100.0), busy=0.95))
+    _, rows = peers_tables.all_of(speed)[-1]
+    assert rows == [(TITLES["redis1"], "100 · 1.00 · 1.00 ms ▲")]
+    assert "▲ marks a cell" in peers_tables.opening(speed)
+
+
+def test_each_round_begins_with_another_system() -> None:
+    """So none always follows the same one."""
+    orders = [peers.rotated(["a", "b", "c"], number) for number in range(4)]
+    assert orders == [["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"]]
+
+
 def test_the_chart_has_a_line_for_each_system(tmp_path: Path) -> None:
     """It is a picture of the format that its name says, the same for the same numbers."""
     pytest.importorskip("matplotlib")
@@ -195,10 +211,34 @@ def test_a_system_that_nobody_knows_is_wrong_usage(capsys: pytest.CaptureFixture
 
 
 def test_values_of_a_size_are_the_same_everywhere() -> None:
-    """Who fills, who writes and who reads agree, and nobody can compress them."""
-    value = Cell("write", 100, 1, 0).value
-    assert value == Cell("read", 100, 64, 0).value
-    assert len(set(value)) > 50
+    """Who fills, who writes and who reads agree, and nobody can compress them, not even all of them together."""
+    values = Cell("write", 100, 1, 0).values
+    assert values == Cell("read", 100, 64, 0).values
+    assert len(zlib.compress(b"".join(values))) >= 100 * len(values)
+
+
+@pytest.mark.parametrize("dialect", [CoreCacheHttp(), EtcdHttp(), Resp()])
+def test_any_of_the_values_is_a_right_answer_and_no_other(dialect: Dialect) -> None:
+    """As soon as it is whole, in each protocol."""
+    whole = dialect.found([b"one", b"two"])
+    for value, right in ((b"two", True), (b"six", False)):
+        if isinstance(dialect, Resp):
+            answer = b"$3\r\n%b\r\n" % value
+        else:
+            body = b'{"value":"%b"}' % base64.b64encode(value) if isinstance(dialect, EtcdHttp) else value
+            answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        assert not any(whole(answer[:end]) for end in range(1, len(answer)))
+        if right:
+            assert whole(answer)
+        else:
+            with pytest.raises(LoadError, match="was answered"):
+                whole(answer)
+
+
+def test_an_error_of_redis_is_no_value() -> None:
+    """It is shorter than a value, and nothing is waited for."""
+    with pytest.raises(LoadError, match="CLUSTERDOWN"):
+        Resp().found([b"one"])(b"-CLUSTERDOWN\r\n")
 
 
 @needs_peers
