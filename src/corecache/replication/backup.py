@@ -284,7 +284,7 @@ class Backup:
             return False
         if now < self._not_before or now < state.peers.suspect_from:
             return False
-        return now - self._silent_since() >= self._patience_ms()
+        return now - self._silent_since() >= self._patience_ms(now)
 
     def _may_take_over(self) -> bool:
         """Says whether the view lets this replica become primary: only a member in sync does (R9)."""
@@ -307,7 +307,7 @@ class Backup:
         assert self._state.confirmed is not None
         return self._state.peers[self._state.confirmed.view.primary.node].gone
 
-    def _patience_ms(self) -> int:
+    def _patience_ms(self, now: Milliseconds) -> int:
         settings, peers = self._state.settings, self._state.peers
         assert self._state.confirmed is not None
         view = self._state.confirmed.view
@@ -319,7 +319,9 @@ class Backup:
             others = [member.node for member in view.in_sync if member.node != self._state.node]
             cold = all(not peers[node].incarnation for node in others)
             return stagger_ms + (settings.patience_cold_ms if cold else settings.patience_ms)
-        few = len(view.in_sync) - 1 < view.min_in_sync
+        heard_from = now - settings.lease_ms
+        others = [member.node for member in view.in_sync if member not in (self._state.member, view.primary)]
+        few = 1 + sum(peers[node].heard_at > heard_from for node in others) < view.min_in_sync
         return stagger_ms + (max(settings.patience_ms, settings.grace_ms) if few else settings.grace_ms)
 
     def _take_over(self, now: Milliseconds) -> list[Action]:

@@ -8,7 +8,9 @@ Rules:
 
 1. A member that is lost counts in the required set until the view without it is confirmed.
 2. A proposal that leaves fewer than `min_in_sync`, because of silence alone, waits for `patience_ms`: a primary that is
-   itself cut off should not win against the healthy side. One whose process is known to be gone is dropped at once.
+   itself cut off should not win against the healthy side. Meanwhile it says that it is stuck, if the others would be
+   enough without it: they may hear it although it does not hear them, and then nothing else would ever replace it. One
+   whose process is known to be gone is dropped at once.
 3. Only an activated primary adds members or hands over.
 4. Who joins is counted first, and proposed when it has everything that is committed; it is let go after `join_ms`.
 5. It must act on a view that is no older than this one, so that it never drops its content for a view from before.
@@ -83,13 +85,28 @@ class Membership:
         return None
 
     def stuck(self, now: Milliseconds) -> bool:
-        """Says whether a view change is needed and has been impossible for a lease's time, for want of a session."""
-        if self._state.proposals.connected or self._without_lost(now) is None:
+        """Says whether a view change is needed that can't be had here and could elsewhere (R9).
+
+        For want of a session, and that for a lease's time; or because too few are heard here, and the others suffice.
+        """
+        if self._state.proposals.connected:
+            self._stuck_since = None
+            return self._hears_too_few(now)
+        if self._without_lost(now) is None:
             self._stuck_since = None
             return False
         if self._stuck_since is None:
             self._stuck_since = now
         return now - self._stuck_since >= self._state.settings.lease_ms
+
+    def _hears_too_few(self, now: Milliseconds) -> bool:
+        """Says whether fewer than `min_in_sync` are left with who was silent for a lease's time, and not without us."""
+        view = self.view
+        if now < self._state.peers.suspect_from or len(view.in_sync) - 1 < view.min_in_sync:
+            return False
+        heard_from = Milliseconds(now - self._state.settings.lease_ms)
+        others = (self._backups.of(member) for member in view.in_sync)
+        return 1 + sum(other is not None and other.heard_at > heard_from for other in others) < view.min_in_sync
 
     def on_view(self, before: VersionedView) -> None:
         """Takes a newer view in which this replica is primary in the same epoch."""

@@ -133,7 +133,7 @@ Partitional: TypeAlias = (
 class Claim(msgspec.Struct, frozen=True, array_like=True):
     """A partition that the sender of a beat leads, as it concerns the receiver's replica `replica`.
 
-    `stuck`: it needs a view change and can't have one, for want of the coordinator (R9).
+    `stuck`: it needs a view change and can't have one: it lacks the coordinator, or does not hear enough others (R9).
     """
 
     partition: PartitionId
