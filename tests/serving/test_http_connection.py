@@ -19,11 +19,14 @@ CONVERSATION = (
     + request("POST", "/v1/batch", b'{"operations":[{"op":"get","key":"c"}]}')
     + request("GET", "/v1/kv/nothing")
     + request("PUT", "/v1/kv/d", b"upgraded", {"Connection": "Upgrade", "Upgrade": "h2c"})
+    + request("GET", "/v1/kv/d")
+    + request("GET", "/v1/kv/d", b"unwanted")
     + request("DELETE", "/v1/kv/c")
+    + request("GET", "/v1/kv/d")
     + request("GET", "/v1/kv?limit=1&keys_only=true")
     + b"nonsense\r\n\r\n"
 )
-STATUSES = [204, 200, 204, 400, 200, 200, 404, 204, 204, 200, 400]
+STATUSES = [204, 200, 204, 400, 200, 200, 404, 204, 200, 200, 204, 200, 200, 400]
 
 
 async def converse(lab: Lab, cuts: list[int]) -> list[tuple[int, bytes]]:
@@ -49,6 +52,7 @@ def test_any_chunking_gives_the_same_answers() -> None:
             assert [status for status, _ in answers] == STATUSES
             assert answers[1][1] == b"1" * 5000
             assert answers[4][1] == b"abcde"
+            assert [answers[place][1] for place in (8, 9, 11)] == [b"upgraded"] * 3
             assert set(lab.service.records) == {b"a b", b"d"}
             assert lab.service.records[b"d"].value == b"upgraded"
 

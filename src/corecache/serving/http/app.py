@@ -30,7 +30,7 @@ _log = structlog.get_logger()
 
 
 class App:
-    """The HTTP interface of a node, as one ASGI callable."""
+    """The HTTP interface of a node, as one ASGI callable. `read_at_once` is that of `KeyValue`."""
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class App:
         metrics: RequestMetrics,
     ) -> None:
         self._key_value = KeyValue(service, config, clock, budget, metrics)
+        self.read_at_once = self._key_value.read_at_once
         self._metrics = metrics
         routes: list[BaseRoute] = [
             Route("/v1/kv", Listing(service, config, clock, budget).answer, methods=["GET"]),

@@ -12,8 +12,8 @@ all earlier requests are answered.
 Rule 3: nothing grows. Bytes that can't be parsed ahead are held back and reading stops; headers, chunk extensions and
 trailers that do not end are cut off; a body that nobody wants is thrown away up to `FREE_BYTES`.
 
-A request's target is taken apart here as bytes: all before the first `?` is the path, whatever it holds. The scope's
-`path` stays percent-encoded, as `raw_path` is: a path of this interface is matched as it is written.
+Rule 4: whoever sends many requests at once lets the others have their turns: `task` answers one a turn. Only
+the first of what came at once may be answered where its headers end, without exchange or task (`_answer_at_once`).
 """
 
 from asyncio import AbstractEventLoop, BaseTransport, Future, Task, sleep
@@ -27,8 +27,7 @@ from corecache.errors import CallerFault, CoreCacheError
 from corecache.identity import Milliseconds
 from corecache.serving.http import problems
 from corecache.serving.http.bodies import FREE_BYTES, Scope
-from corecache.serving.http.exchange import Exchange, base_scope
-from corecache.serving.http.parameters import path_of
+from corecache.serving.http.exchange import Exchange, base_scope, header_bytes_of, scope_of
 from corecache.serving.http.shared import SharedState
 
 _IDLE, _HEADERS, _BODY = range(3)
@@ -48,13 +47,15 @@ class Connection(HttpToolsProtocol):
 
     `_running` is the exchange that is being answered, `_waiting` are those behind it, `_latest` is the one that the
     parser saw last; `task` answers one after another, and waits for `_next` while there is none. `_held` is what came
-    too early to be parsed. `_since` is when `_phase` last moved. `_scope` is what all requests' scopes begin as.
+    too early to be parsed. `_first`: nothing of what came last is answered yet. `_since` is when `_phase` last moved.
+    `_scope` is what all requests' scopes begin as.
     """
 
     def __init__(self, config: uvicorn.Config, state: SharedState, loop: AbstractEventLoop) -> None:
         super().__init__(config, state, {}, loop)
         self.state = state
         self._limits = state.limits
+        self._first = False
         self._phase = _IDLE
         self._since = state.now
         self._resuming = False
@@ -92,6 +93,7 @@ class Connection(HttpToolsProtocol):
         """Parses what came, or holds it back."""
         if self._deaf or self._closing:
             return
+        self._first = True
         if self._held or len(data) > _SLICE_BYTES:
             self._held += data
             self._feed_held()
@@ -145,7 +147,7 @@ class Connection(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Hands the request over, or queues it behind the one that is being answered."""
+        """Answers the request, hands it over, or queues it behind the one that is being answered."""
         if self._resuming:
             self._resuming = False
             self._phase = _BODY
@@ -153,24 +155,17 @@ class Connection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise CallerFault("bad_request", f"HTTP/{version} is not spoken here; use HTTP/1.1.")
-        if self._split and self._header_bytes() > self._limits.header_bytes_max:
+        if self._split and header_bytes_of(self.url, self.headers) > self._limits.header_bytes_max:
             raise problems.headers_too_large(self._limits.header_bytes_max)
-        method = self.parser.get_method().decode("ascii")
-        path, _, query = self.url.partition(b"?")
-        if not path.startswith(b"/"):
-            path = path_of(path)
-        scope = dict(self._scope)
-        scope["http_version"] = version
-        scope["method"] = method
-        scope["path"] = path.decode("latin-1")
-        scope["raw_path"] = path
-        scope["query_string"] = query
-        scope["headers"] = self.headers
-        keep_alive = version == "1.1" and method != "CONNECT" and self.parser.should_keep_alive()
-        exchange = Exchange(self, scope, keep_alive, self.expect_100_continue and version == "1.1", self._body_left)
-        self._phase = _BODY
+        method = self.parser.get_method()
+        keep_alive = version == "1.1" and method != b"CONNECT" and self.parser.should_keep_alive()
         self._since = self.state.now
         self._stepped = True
+        if method == b"GET" and keep_alive and self._body_left == 0 and self._answer_at_once():
+            return
+        scope = scope_of(self._scope, version, method, self.url, self.headers)
+        exchange = Exchange(self, scope, keep_alive, self.expect_100_continue and version == "1.1", self._body_left)
+        self._phase = _BODY
         self._latest = exchange
         if self._running is None:
             self._start(exchange)
@@ -197,7 +192,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Notes that the request has come whole."""
-        if self._body_left != 0 and self.parser.should_upgrade():
+        if self._phase == _IDLE or (self._body_left != 0 and self.parser.should_upgrade()):
             return
         self._phase = _IDLE
         self._since = self.state.now
@@ -316,6 +311,20 @@ class Connection(HttpToolsProtocol):
         elif self._ended:
             self._refuse_if_cut()
 
+    def _answer_at_once(self) -> bool:
+        """Has a GET without a body answered right away; False if it has to wait, or its answer to close."""
+        if not self._first or self._running or self._closing or self.flow.write_paused or self.state.draining:
+            return False
+        return bool(self.app.read_at_once(self.url, self.headers, self._give))
+
+    def _give(self, head: bytes, body: bytes) -> bool:
+        """Gives its whole answer to the request whose headers have just ended (as `Exchange.answer`)."""
+        self._first = False
+        self._phase = _IDLE
+        self.state.total_requests += 1
+        self.transport.write(b"%b%b\r\n%b" % (head, self.state.date_line, body))
+        return True
+
     def _start(self, exchange: Exchange) -> None:
         self._running = exchange
         if not self._wake() and (self.task is None or self.task.done()):
@@ -333,8 +342,7 @@ class Connection(HttpToolsProtocol):
             if not exchange.answered:
                 return
             if self._running is not None:
-                # Whoever sends many requests at once lets the other connections have their turns.
-                await sleep(0)
+                await sleep(0)  # Rule 4
 
     def _wake(self) -> bool:
         """Lets the task look again; False if it is not waiting."""
@@ -389,6 +397,3 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
         else:
             self.transport.close()
-
-    def _header_bytes(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

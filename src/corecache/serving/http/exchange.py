@@ -22,6 +22,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from corecache.errors import CoreCacheError
 from corecache.serving.http.bodies import FREE_BYTES, Message, Scope
+from corecache.serving.http.parameters import path_of
+from corecache.serving.http.problems import Headers
 
 if TYPE_CHECKING:
     from corecache.serving.http.connection import Connection
@@ -233,6 +235,30 @@ def base_scope(scheme: str | None, server: tuple[str, int | None] | None, client
         "client": client,
         "root_path": "",
     }
+
+
+def scope_of(base: Scope, version: str, method: bytes, target: bytes, headers: Headers) -> Scope:
+    """Returns the scope of a request of the connection whose scopes begin as `base`.
+
+    The target is taken apart as bytes: all before the first `?` is the path, whatever it holds. `path` stays
+    percent-encoded, as `raw_path` is: a path of this interface is matched as it is written. Raises: as `path_of`.
+    """
+    path, _, query = target.partition(b"?")
+    if not path.startswith(b"/"):
+        path = path_of(path)
+    scope = dict(base)
+    scope["http_version"] = version
+    scope["method"] = method.decode("ascii")
+    scope["path"] = path.decode("latin-1")
+    scope["raw_path"] = path
+    scope["query_string"] = query
+    scope["headers"] = headers
+    return scope
+
+
+def header_bytes_of(target: bytes, headers: Headers) -> int:
+    """Returns how many bytes a request's target and headers are."""
+    return len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
 
 
 def extension_of(scope: Scope) -> Exchange | None:
