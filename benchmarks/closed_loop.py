@@ -107,11 +107,6 @@ def exactly(right: bytes) -> Whole:
     return whole
 
 
-def command(*words: bytes) -> bytes:
-    """Returns a command as Redis's protocol has it: an array of its words."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-
-
 def key(number: int) -> bytes:
     """Returns the name of a key."""
     return b"key:%012d" % number

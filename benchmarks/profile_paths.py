@@ -23,6 +23,7 @@ from benchmarks.report import Settings
 from benchmarks.servers import Server, ServerError
 from benchmarks.systems.dialects import of_http
 from corecache.placement.slots import partition_of
+from corecache.wire.resp_command import command
 
 PARTITIONS = 8
 KEYS = 2_000
@@ -48,7 +49,7 @@ def measure(directory: Path, settings: Settings, say: Callable[[str], None]) -> 
         primary = group.servers[PRIMARY]
         numbers = _led_keys(group)
         value = os.urandom(settings.value_bytes).hex().encode()[: settings.value_bytes]
-        sets = [closed_loop.command(b"SET", b"%012d" % number, value) for number in numbers]
+        sets = [command(b"SET", b"%012d" % number, value) for number in numbers]
         closed_loop.send_each(primary.resp_ports[0], sets, b"+OK\r\n")
         found = []
         for what, load in _loads(primary, numbers, value, settings.connections).items():
@@ -79,7 +80,7 @@ def _loads(primary: Server, numbers: list[int], value: bytes, connections: int) 
             connections,
         ),
         "GET, Redis's protocol": closed_loop.Load(
-            {resp: [closed_loop.command(b"GET", name) for name in names]}, answer, connections
+            {resp: [command(b"GET", name) for name in names]}, answer, connections
         ),
         "PUT, HTTP": closed_loop.Load(
             {primary.port: [b"PUT /v1/kv/%b HTTP/1.1\r\n%b%b" % (name, put_head, value) for name in names]},
@@ -87,7 +88,7 @@ def _loads(primary: Server, numbers: list[int], value: bytes, connections: int) 
             connections,
         ),
         "SET, Redis's protocol": closed_loop.Load(
-            {resp: [closed_loop.command(b"SET", name, value) for name in names]}, b"+OK\r\n", connections
+            {resp: [command(b"SET", name, value) for name in names]}, b"+OK\r\n", connections
         ),
     }
 

@@ -18,12 +18,13 @@ from typing import Literal
 import msgspec
 
 from benchmarks import clusters, servers, wrk
-from benchmarks.closed_loop import Load, ask, command, key
+from benchmarks.closed_loop import Load, ask, key
 from benchmarks.clusters import Group
 from benchmarks.redis_benchmark import RedisBenchmark
 from benchmarks.report import AgainstRedis, Bound, Driven, RespSpeed, Settings
 from benchmarks.servers import Server
 from benchmarks.wrk import LoadError, Run
+from corecache.wire.resp_command import command
 
 KEYS = 10_000
 PARTITIONS = 8

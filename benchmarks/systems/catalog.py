@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import clusters, servers
-from benchmarks.closed_loop import ask, command
+from benchmarks.closed_loop import ask
 from benchmarks.clusters import MEMBERS, Group
 from benchmarks.peers_report import PeerSystem
 from benchmarks.servers import Server, ServerError, free_ports
@@ -26,6 +26,7 @@ from benchmarks.systems import zookeeper
 from benchmarks.systems.dialects import CoreCacheHttp, EtcdHttp, Resp, RespThenWait
 from benchmarks.systems.wire import AwareDriver, Driver, WireDriver
 from benchmarks.wrk import LoadError
+from corecache.wire.resp_command import command
 
 PARTITIONS = 8
 MEMORY_BYTES = 256 * 1024 * 1024

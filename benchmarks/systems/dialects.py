@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from benchmarks.closed_loop import Whole, command, key
+from benchmarks.closed_loop import Whole, key
 from benchmarks.wrk import LoadError
+from corecache.wire.resp_command import command
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)

@@ -9,9 +9,10 @@ from typing import Protocol
 
 import msgspec
 
-from benchmarks.closed_loop import Load, ask, command, key, send_each
+from benchmarks.closed_loop import Load, ask, key, send_each
 from benchmarks.systems.dialects import Dialect, Resp
 from benchmarks.wrk import LoadError, Run
+from corecache.wire.resp_command import command
 
 FILLERS = 16
 KEYS = 1000

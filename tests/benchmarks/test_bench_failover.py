@@ -1,16 +1,12 @@
 """The failover part of the benchmark, small: one kill, whose phases add up, in a report that can be read back."""
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
-import msgspec
 import pytest
 from benchmarks.report import Failover, Failovers, Report
 
-from benchmarks import failover, failover_tables, servers
+from benchmarks import failover, failover_tables
 
 
 def kill_of(pause_ms: float) -> Failover:
@@ -30,21 +26,9 @@ def test_the_longest_pause_is_what_counts() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("wrk"), reason="scripts/bench.sh wants wrk")
-def test_a_kill_is_measured(tmp_path: Path) -> None:
+def test_a_kill_is_measured(run_bench: Callable[..., tuple[Report, str]]) -> None:
     """The phases of the slowest partition explain its pause, and no file is left behind."""
-    results = tmp_path / "results.json"
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    ended = subprocess.run(
-        [servers.ROOT / "scripts" / "bench.sh", "--only", "failover", "--kills", "1", "--json", str(results)],
-        env=os.environ | {"PYTHON": sys.executable, "TMPDIR": str(scratch)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert ended.returncode == 0, ended.stderr
-    report = msgspec.json.decode(results.read_bytes(), type=Report)
+    report, printed = run_bench("--only", "failover", "--kills", "1")
     assert report.failovers is not None
     (kill,) = report.failovers.kills
     assert kill.led > 0
@@ -52,5 +36,4 @@ def test_a_kill_is_measured(tmp_path: Path) -> None:
         0 < kill.detection_ms < kill.detection_ms + kill.view_change_ms + kill.activation_ms <= kill.led_pause_ms + 50
     )
     assert report.failovers.writes["acknowledged"] > 0
-    assert "| 1 kills |" in ended.stdout
-    assert list(scratch.iterdir()) == []
+    assert "| 1 kills |" in printed

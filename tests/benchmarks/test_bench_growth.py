@@ -3,10 +3,8 @@
 No time is judged here, and no rate. Sections are run by themselves, on as little as they can do with.
 """
 
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -15,7 +13,7 @@ from benchmarks.growth_report import AtKeys, AtSize, Growth, Recovery, Takeover
 from benchmarks.report import Report, Settings
 from benchmarks.wrk import Run
 
-from benchmarks import growth, growth_cluster, growth_keys, growth_plots, growth_tables, servers
+from benchmarks import growth, growth_cluster, growth_keys, growth_plots, growth_tables
 from corecache.placement.slots import partition_of
 
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed (scripts/bench.sh does it)")
@@ -24,23 +22,6 @@ its_own_zookeeper = pytest.mark.filterwarnings("ignore:subprocess .* is still ru
 """The scripts let a server go on by itself, and end it by its number."""
 
 RUN = Run(1000, 1.0, 1000.0, 1.0, 1.0, 1.0, 2.0, 3.0)
-LITTLE = Settings(
-    seconds=1,
-    connections=4,
-    value_bytes=100,
-    records=1000,
-    keys=1000,
-    pairs=1,
-    memory_bytes=64 * 1024 * 1024,
-    catch_up_bytes=1000,
-    kills=1,
-    command="scripts/bench.sh",
-    systems=[],
-    clients=[],
-    sizes=[],
-    keys_max=2000,
-    sections=[],
-)
 
 
 def at_keys(keys: int, ratio: float) -> AtKeys:
@@ -97,21 +78,10 @@ def test_a_key_of_each_partition_is_found() -> None:
 
 
 @needs_wrk
-def test_a_node_grows(tmp_path: Path) -> None:
+def test_a_node_grows(run_bench: Callable[..., tuple[Report, str]]) -> None:
     """The command measures reads, writes, memory, disk and recovery at the one step, and leaves nothing behind."""
-    results, scratch = tmp_path / "results.json", tmp_path / "scratch"
-    scratch.mkdir()
     little = ["--sections", "keys", "--keys-max", "2000", "--seconds", "1", "--pairs", "1", "--connections", "4"]
-    ended = subprocess.run(
-        [servers.ROOT / "scripts" / "bench.sh", "growth", *little, "--json", str(results)],
-        env=os.environ | {"PYTHON": sys.executable, "TMPDIR": str(scratch)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
-    assert ended.returncode == 0, ended.stderr
-    report = msgspec.json.decode(results.read_bytes(), type=Report)
+    report, printed = run_bench("growth", *little)
     assert report.growth is not None
     (step,) = report.growth.keys
     assert step.keys == 2000
@@ -120,24 +90,23 @@ def test_a_node_grows(tmp_path: Path) -> None:
     assert step.load_amplification > 1
     assert step.writes_amplification > 1
     assert all(each.log_bytes > 0 and each.seconds > 0 for each in step.recoveries)
-    assert "| 2,000 |" in ended.stdout
+    assert "| 2,000 |" in printed
     assert [*report.growth.partitions, *report.growth.nodes, *report.growth.takeovers] == []
-    assert list(scratch.iterdir()) == []
 
 
 @needs_wrk
 @its_own_zookeeper
-def test_a_cluster_is_measured(tmp_path: Path) -> None:
+def test_a_cluster_is_measured(tmp_path: Path, little: Settings) -> None:
     """One node and two partitions give rates, and what a request took of the processor."""
-    at = growth_cluster.at_size(tmp_path / "cluster", 1, 2, LITTLE, 1, lambda _: None)
+    at = growth_cluster.at_size(tmp_path / "cluster", 1, 2, little, 1, lambda _: None)
     assert (at.nodes, at.partitions) == (1, 2)
     assert min(at.put.requests, at.get.requests, at.put_cpu_us, at.get_cpu_us, at.rss_bytes) > 0
 
 
 @its_own_zookeeper
-def test_a_kill_is_timed_in_every_partition(tmp_path: Path) -> None:
+def test_a_kill_is_timed_in_every_partition(tmp_path: Path, little: Settings) -> None:
     """Each partition has its pause: those that the dead node led, and the others."""
-    (kill,) = growth_cluster.takeovers(tmp_path / "cluster", 4, 1, LITTLE, lambda _: None)
+    (kill,) = growth_cluster.takeovers(tmp_path / "cluster", 4, 1, little, lambda _: None)
     assert len(kill.led_ms) in (1, 2)
     assert len(kill.led_ms) + len(kill.other_ms) == 4
     assert min(kill.led_ms + kill.other_ms) > 0

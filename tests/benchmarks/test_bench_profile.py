@@ -6,16 +6,17 @@ look into other processes.
 
 import os
 import shutil
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import pytest
+from benchmarks.closed_loop import Load
 from benchmarks.profile_folded import DISK, LAYERS, LOOP, NODE, PARSER, ROCKSDB, SERVING, SOCKETS, Thread
-from benchmarks.report import Report
+from benchmarks.report import Settings
 
-from benchmarks import flame_graph, profile_folded, servers
+from benchmarks import bench, flame_graph, profile_folded, profile_paths, servers, tables
 
 MAIN = "thread (10): MainThread;<module> (<string>:1);run_forever (loop.c:33397);uv_run (core.c:452);"
 SYNC = "thread (11): sync;Thread.run (threading.py:9);Syncer._work (corecache/storage/threads.py:8);"
@@ -85,27 +86,31 @@ def test_a_flame_graph_has_a_box_for_each_frame(tmp_path: Path) -> None:
 
 
 @may_sample
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="scripts/bench.sh wants wrk")
-def test_real_operations_are_profiled(tmp_path: Path) -> None:
-    """Reads and replicated writes in both protocols: their time is that of the layers together."""
-    results, scratch = tmp_path / "results.json", tmp_path / "scratch"
-    scratch.mkdir()
-    ended = subprocess.run(
-        [servers.ROOT / "scripts" / "bench.sh", "profile", "--seconds", "1", "--json", str(results)],
-        env=os.environ | {"PYTHON": sys.executable, "TMPDIR": str(scratch)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
-    assert ended.returncode == 0, ended.stderr
-    report = msgspec.json.decode(results.read_bytes(), type=Report)
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+def test_real_operations_are_profiled(tmp_path: Path, little: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read and a replicated write, one by each protocol: their time is that of the layers together.
+
+    All four kinds of request are answered as they should be; two of them are enough to see the sampler at work.
+    """
+    all_loads = profile_paths._loads
+
+    def answered(*given: Any) -> dict[str, Load]:
+        loads = all_loads(*given)
+        assert all(load.drive(0).requests for load in loads.values())
+        assert len(loads) == 4
+        return {what: loads[what] for what in ("GET, HTTP", "SET, Redis's protocol")}
+
+    monkeypatch.setattr(profile_paths, "_loads", answered)
+    monkeypatch.setattr(profile_paths, "WARM_SECONDS", 0)
+    monkeypatch.setattr(profile_paths, "KEYS", 200)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    report = bench.measure(little, ["profile"], lambda _: None)
     assert report.profile is not None
-    assert len(report.profile.paths) == 4
+    assert len(report.profile.paths) == 2
     for path in report.profile.paths:
         assert path.run.requests > 0
         assert sum(path.layers.values()) == pytest.approx(path.cpu_us)
         assert path.layers[SERVING] > 0
         assert not any(str(servers.ROOT) in frame for stack in path.stacks for frame in stack.frames)
-    assert "| RocksDB |" in ended.stdout
-    assert list(scratch.iterdir()) == []
+    assert "| RocksDB |" in tables.markdown(report)
+    assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,9 @@
-"""`corecache bench` against a real node, a real Redis, and a node that dies or stands still in the middle."""
+"""`corecache bench` against a real node and a real Redis, from its begin to its end."""
 
 import contextlib
 import json
+import os
 import re
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +13,9 @@ import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 
-from cli.command import Command, Ended
+from cli.command import PROGRAM, RUN_SECONDS, Command, Ended
 from cli.test_reports_commands import table_rows
-from integration.node_harness import Node, wait_until
+from integration.node_harness import Node
 from integration.resp_harness import RedisServer, RespConnection, RespNode
 
 SMALL = ("--keys", "50", "--connections", "3", "--value-bytes", "10-20", "--warm-up", "0")
@@ -120,6 +120,23 @@ def test_keys_are_kept_and_found_again(bench: Command) -> None:
     assert "found no record" in ended.err
 
 
+@pytest.mark.parametrize("protocol", ["http", "resp"])
+def test_a_run_leaves_alone_what_another_has_inserted(bench: Command, resp_node: RespNode, protocol: str) -> None:
+    """Both with the same seed: the first keeps what it inserted, the second inserts and removes its own."""
+    wish = ("bench", "--workload", "d", "--protocol", protocol, "--operations", "400", *SMALL, "--json")
+    first = figures(bench(*wish, "--keep"))
+    kept = bench("scan", "--prefix", "corecache-bench/").out
+    try:
+        inserted = {each["operation"]: each["done"] for each in first["operations"]}["insert"]
+        assert kept.count(b"\n") == 50 + inserted > 50
+        second = figures(bench(*wish, "--no-load"))
+        assert (second["absent"], second["failed"]) == (0, 0)
+        assert bench("scan", "--prefix", "corecache-bench/").out == kept
+    finally:
+        for key in bench("scan", "--prefix", "corecache-bench/", "--keys-only").out.splitlines():
+            resp_node.delete(key)
+
+
 def test_the_table(bench: Command) -> None:
     """A row for each kind of operation and one for all."""
     header, *rows = table_rows(bench("bench", *SHORT).out)
@@ -152,6 +169,41 @@ def test_a_picture(bench: Command, tmp_path: Path, name: str, magic: bytes) -> N
     assert len(drawn) > 5000
 
 
+@pytest.mark.parametrize(
+    ("option", "name"), [("--histogram", "h.hgrm"), ("--histogram", "h.hlog"), ("--plot", "p.png")]
+)
+def test_figures_are_told_though_a_file_can_not_be_written(
+    bench: Command, tmp_path: Path, option: str, name: str
+) -> None:
+    """A full disk: one line says so, and no key stays."""
+    (tmp_path / name).symlink_to("/dev/full")
+    ended = bench("bench", *SMALL, "--operations", "200", option, str(tmp_path / name), "--json")
+    assert (ended.code, ended.err.count("\n")) == (5, 1)
+    assert "No space left" in ended.err
+    assert json.loads(ended.out)["done"] == 200
+    assert bench("scan", "--prefix", "corecache-bench/").out == b""
+
+
+def test_with_a_bar_the_figures_go_to_standard_output_all_the_same(bench: Command) -> None:
+    """Standard error is a terminal, standard output is not."""
+    ours, theirs = os.openpty()
+    try:
+        ended = subprocess.run(
+            [*PROGRAM, "bench", *SMALL, "--operations", "200", "--json"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            timeout=RUN_SECONDS,
+            env=bench.environment,
+            check=True,
+        )
+        assert b"loading" in os.read(ours, 65_536)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert json.loads(ended.stdout)["done"] == 200
+
+
 def test_a_plain_redis(tmp_path: Path) -> None:
     """Any server of Redis's protocol will do, by host and port."""
     with RedisServer(tmp_path / "redis") as redis:
@@ -178,80 +230,3 @@ def test_an_endpoint_that_is_silent_is_left_out(bench: Command, resp_node: RespN
     ended = bench("bench", "--endpoint", bad, "--endpoint", good, *SHORT, "--json")
     assert figures(ended)["targets"] == [f"127.0.0.1:{resp_node.port}"]
     assert bad in ended.err
-
-
-@pytest.fixture
-def own_node(tmp_path: Path) -> Iterator[Node]:
-    """A node that the test may kill."""
-    node = Node(tmp_path / "node")
-    try:
-        yield node.start()
-    finally:
-        node.end()
-
-
-@contextlib.contextmanager
-def under_way(node: Node, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a bench that has begun to measure."""
-    command = Command(f"http://127.0.0.1:{node.port}")
-    running = command.process("bench", "--workload", "put", "--json", *SMALL, *options, stdin=subprocess.DEVNULL)
-    with running:
-        try:
-            wait_until(lambda: counted(node, "PUT") > 20, "the bench to begin")
-            yield running
-        finally:
-            running.kill()
-
-
-def test_ctrl_c_prints_what_was_measured(own_node: Node) -> None:
-    """And removes the keys, and ends with 130."""
-    with under_way(own_node, "--seconds", "600") as running:
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
-    assert (running.returncode, err) == (130, b"")
-    told = json.loads(out)
-    assert told["interrupted"]
-    assert told["done"] > 0
-    assert own_node.ask("GET", "/v1/kv?prefix=corecache-bench/").json["items"] == []
-
-
-def test_a_node_that_is_killed_and_comes_back(own_node: Node) -> None:
-    """What was under way is lost and counted, the connections are made anew, and the rest succeeds."""
-    with under_way(own_node, "--operations", "5000") as running:
-        own_node.kill()
-        own_node.start()
-        out, err = running.communicate(timeout=60)
-    assert running.returncode == 0, err
-    told = json.loads(out)
-    assert told["failures"]["connection_lost"] >= 1
-    assert told["done"] + told["failed"] == 5000
-    assert b"operations failed: " in err
-
-
-def test_a_node_that_is_killed_for_good(own_node: Node) -> None:
-    """The figures until then, one line on the failures, and one on the keys that could not be removed."""
-    with under_way(own_node, "--seconds", "2") as running:
-        own_node.kill()
-        out, err = running.communicate(timeout=90)
-    assert running.returncode == 0, err
-    assert json.loads(out)["failures"]["connection_lost"] >= 3
-    assert err.count(b"\n") == 2
-    assert b"keys were not removed" in err
-
-
-def test_an_open_loop_charges_a_stall_to_all_that_were_due(own_node: Node) -> None:
-    """A node that stands still delays far more operations than it has connections; all of them are counted as late."""
-    with under_way(own_node, "--rate", "200", "--operations", "1000") as running:
-        assert own_node.process is not None
-        own_node.process.send_signal(signal.SIGSTOP)
-        try:
-            with pytest.raises(subprocess.TimeoutExpired):
-                running.wait(1.0)
-        finally:
-            own_node.process.send_signal(signal.SIGCONT)
-        told = json.loads(running.communicate(timeout=60)[0])
-    assert (told["done"], told["failed"]) == (1000, 0)
-    late = [percent for percent, ms in told["total"]["percentiles"] if ms >= 250]
-    # Of the 200 that were due while it stood, those of its first three quarters waited for a quarter at least.
-    assert min(late) <= 88
-    assert told["total"]["max_ms"] >= 900

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from corecache.chaos.processes import PortLease
+from corecache.wire.resp_command import command
 from integration.cluster_harness import Cluster, Member
 from integration.node_harness import Node, wait_until
 
@@ -67,7 +68,7 @@ class Malformed(AssertionError):
 def encoded(*words: Word) -> bytes:
     """Returns a command as an array of bulk strings."""
     octets = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-    return b"*%d\r\n" % len(octets) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in octets)
+    return command(*octets)
 
 
 class RespConnection:

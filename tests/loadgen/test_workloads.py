@@ -1,5 +1,6 @@
 """The plans: shares, and which keys they ask for."""
 
+import zlib
 from collections import Counter
 
 import pytest
@@ -10,9 +11,9 @@ from corecache.loadgen.workloads import INSERT, READ, SCAN_ITEMS_MAX, WORKLOADS,
 def plan(
     name: str, distribution: Distribution | None = None, keys: int = 100, worker: int = 0, workers: int = 1
 ) -> Plan:
-    """Returns a plan with the workload's own distribution unless another is given."""
+    """Returns a plan with the workload's own distribution unless another is given. It inserts from 1000 on."""
     workload = WORKLOADS[name]
-    return Plan(workload, distribution or workload.distribution, keys, worker, workers, seed=1)
+    return Plan(workload, distribution or workload.distribution, keys, 1000, worker, workers, seed=1)
 
 
 @pytest.mark.parametrize("name", sorted(WORKLOADS))
@@ -41,13 +42,13 @@ def test_ycsb_as_published() -> None:
 
 
 def test_workers_never_insert_the_same_and_leave_no_gap() -> None:
-    """Three workers share the numbers behind the loaded keys."""
+    """Three workers share the run's numbers."""
     plans = [plan("d", worker=worker, workers=3) for worker in range(3)]
     inserted = []
     for each in plans:
         steps = (each.next() for _ in range(10_000))
         inserted.append([number for kind, number in steps if kind == INSERT][:50])
-    assert sorted(number for numbers in inserted for number in numbers) == list(range(100, 250))
+    assert sorted(number for numbers in inserted for number in numbers) == list(range(1000, 1150))
 
 
 def test_a_key_is_asked_for_only_once_its_insertion_has_succeeded() -> None:
@@ -60,11 +61,11 @@ def test_a_key_is_asked_for_only_once_its_insertion_has_succeeded() -> None:
             begun.append(number)
         else:
             assert number < 100
-    assert begun == [101, 103, 105]
-    chosen.inserted_one(105)
-    chosen.inserted_one(101)
+    assert begun == [1001, 1003, 1005]
+    chosen.inserted_one(1005)
+    chosen.inserted_one(1001)
     asked = {number for kind, number in (chosen.next() for _ in range(2000)) if kind == READ}
-    assert {number for number in asked if number >= 100} == {101, 105}
+    assert {number for number in asked if number >= 100} == {1001, 1005}
 
 
 def test_scans_have_one_to_a_hundred_items() -> None:
@@ -92,3 +93,11 @@ def test_values_have_their_size_and_do_not_repeat_themselves() -> None:
     ranged = Values(3, 6, "s")
     assert {len(ranged.next()) for _ in range(500)} == {3, 4, 5, 6}
     assert Values(0, 0, "s").next() == b""
+
+
+@pytest.mark.parametrize(("bytes_min", "bytes_max"), [(10, 30), (100, 100), (1000, 1000)])
+def test_a_block_of_values_does_not_compress(bytes_min: int, bytes_max: int) -> None:
+    """As much as zlib sees at once saves less than one part in thirty."""
+    values = Values(bytes_min, bytes_max, "s")
+    block = b"".join(values.next() for _ in range(32_768 // bytes_max))
+    assert len(zlib.compress(block, 9)) > len(block) * 29 / 30

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from corecache.config import Config, Coordination, Limits, Resp
 from corecache.serving.resp.server import RespServer
+from corecache.wire.resp_command import command
 from serving.memory_service import MemoryService, SystemClock
 
 PATIENCE_SECONDS = 20.0
@@ -92,7 +93,7 @@ class Lab:
 def packed(*words: str | bytes) -> bytes:
     """Returns a command as clients send it."""
     octets = [word if isinstance(word, bytes) else word.encode() for word in words]
-    return b"*%d\r\n" % len(octets) + b"".join(b"$%d\r\n%b\r\n" % (len(each), each) for each in octets)
+    return command(*octets)
 
 
 def served(

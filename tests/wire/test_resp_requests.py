@@ -13,17 +13,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from corecache.wire.resp_command import command
 from corecache.wire.resp_requests import WORDS_MAX, ProtocolFault, Requests
 
 BULK_MAX = 8 * 1024 * 1024
 REQUEST_MAX = 64 * 1024 * 1024
 
 Outcome: TypeAlias = tuple[list[list[bytes]], str | None]
-
-
-def request(*words: bytes) -> bytes:
-    """Returns a command as clients send it."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
 
 def outcome(pieces: Iterable[bytes], bulk_max: int = BULK_MAX, request_max: int = REQUEST_MAX) -> Outcome:
@@ -173,7 +169,7 @@ sizes_st = st.lists(st.integers(1, 60), max_size=30)
 fragments_st = st.lists(
     st.one_of(
         st.binary(max_size=6),
-        words_st.map(lambda words: request(*words)),
+        words_st.map(lambda words: command(*words)),
         st.sampled_from([b"*", b"$", b"\r\n", b"\r", b"\n", b"*1\r\n", b"*2\r\n", b"*0\r\n", b"*-1\r\n", b"*12\r\n"]),
         st.sampled_from(
             [b"$0\r\n\r\n", b"$3\r\nGET\r\n", b"$1\rXaXX", b"$20\r\n", b"$-1\r\n", b"$03\r\n", b"$101\r\n"]
@@ -190,7 +186,7 @@ fragments_st = st.lists(
 @given(st.lists(words_st, max_size=20), sizes_st)
 def test_commands_come_out_as_they_went_in(commands: list[list[bytes]], sizes: list[int]) -> None:
     """Wherever the stream is cut, the commands are the same and in their order."""
-    stream = b"".join(request(*words) for words in commands)
+    stream = b"".join(command(*words) for words in commands)
     assert outcome(cut(stream, sizes)) == (commands, None)
 
 
@@ -259,7 +255,7 @@ QUOTES_FAULT = "Protocol error: unbalanced quotes in request"
 )
 def test_faults_have_the_words_of_redis(stream: bytes, fault: str) -> None:
     """What Redis 7.0.15 answers, alone and after commands that are answered before it."""
-    before = request(b"GET", b"a") * 2
+    before = command(b"GET", b"a") * 2
     for pieces in ([stream], every_byte(stream)):
         assert outcome(pieces) == ([], fault)
     for pieces in ([before + stream], every_byte(before + stream)):
@@ -299,17 +295,17 @@ def test_unusual_commands_are_read_as_redis_reads_them(stream: bytes, commands: 
 def test_after_a_fault_the_stream_is_dead() -> None:
     """Whatever comes is dropped, and each call says the same."""
     requests = Requests(BULK_MAX, REQUEST_MAX)
-    requests.feed(b"*x\r\n" + request(b"PING") * 3)
+    requests.feed(b"*x\r\n" + command(b"PING") * 3)
     for _ in range(2):
         with pytest.raises(ProtocolFault, match=COUNT_FAULT):
             requests.next()
-        requests.feed(request(b"PING"))
+        requests.feed(command(b"PING"))
         assert requests.waiting_bytes == 0
 
 
 def test_limits_hold_when_a_length_is_declared() -> None:
     """What is as large as allowed is taken, one byte or word more refused before it comes."""
-    assert outcome([request(b"x" * 10, b"y" * 10)], 10, 20) == ([[b"x" * 10, b"y" * 10]], None)
+    assert outcome([command(b"x" * 10, b"y" * 10)], 10, 20) == ([[b"x" * 10, b"y" * 10]], None)
     assert outcome([b"*2\r\n$11\r\n"], 10, 20) == ([], BULK_FAULT)
     too_large = "Protocol error: request is too large"
     assert outcome([b"*3\r\n$10\r\n0123456789\r\n$10\r\n0123456789\r\n$1\r\n"], 10, 20) == ([], too_large)
@@ -319,7 +315,7 @@ def test_limits_hold_when_a_length_is_declared() -> None:
 
 def test_waiting_bytes_are_those_of_no_returned_command() -> None:
     """They count as long as their command was not returned, wherever they are."""
-    get, ping = request(b"GET", b"a"), b"PING\r\n"
+    get, ping = command(b"GET", b"a"), b"PING\r\n"
     requests = Requests(BULK_MAX, REQUEST_MAX)
     requests.feed(get * 2 + ping)
     requests.feed(get[:-1])
@@ -336,7 +332,7 @@ def test_waiting_bytes_are_those_of_no_returned_command() -> None:
     assert (requests.has_more, requests.waiting_bytes) == (False, 0)
 
 
-@pytest.mark.parametrize("stream", [request(b"SET", b"k", bytes(2**20)), request(*[b"abcde"] * 20_000)])
+@pytest.mark.parametrize("stream", [command(b"SET", b"k", bytes(2**20)), command(*[b"abcde"] * 20_000)])
 def test_small_pieces_cost_no_more_than_their_number(stream: bytes) -> None:
     """A large command in pieces of seven bytes is put together once: no piece is looked at again and again."""
     pieces = [stream[at : at + 7] for at in range(0, len(stream), 7)]
@@ -346,15 +342,15 @@ def test_small_pieces_cost_no_more_than_their_number(stream: bytes) -> None:
         requests.feed(piece)
         words = requests.next()
     assert words is not None
-    assert request(*words) == stream
+    assert command(*words) == stream
     assert time.process_time() - started < 0.00005 * len(pieces) + 1
 
 
 def test_much_that_comes_at_once_costs_no_more_than_it_is_long() -> None:
     """Nothing is moved with each command, whether hiredis or the walker reads it."""
     for stream, count in (
-        (request(b"GET", b"a") * 100_000, 100_000),
-        ((request(b"GET", b"a") + b"PING\n") * 20_000, 40_000),
+        (command(b"GET", b"a") * 100_000, 100_000),
+        ((command(b"GET", b"a") + b"PING\n") * 20_000, 40_000),
     ):
         started = time.process_time()
         assert len(outcome([stream])[0]) == count

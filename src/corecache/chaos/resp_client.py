@@ -12,9 +12,10 @@ from typing import Any
 
 import hiredis
 
-from corecache.chaos.asking import Connection, Malformed, Told, astonishing, found, lost, shown
+from corecache.chaos.asking import Connection, Fate, Malformed, astonishing, found, lost, shown
 from corecache.chaos.history import ABSENT, PRESENT
-from corecache.chaos.workload import Wish, octets_of
+from corecache.chaos.workload import Operation, octets_of
+from corecache.wire.resp_command import command
 
 _NOT_DONE = frozenset(("TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS"))
 _NOTHING_YET = object()
@@ -41,53 +42,52 @@ class RespConnection(Connection[Any]):
         return replies
 
 
-def command_of(wish: Wish) -> bytes:
-    """Returns a wish as a command."""
+def command_of(operation: Operation) -> bytes:
+    """Returns an operation as a command."""
     words: list[str | bytes | int] = []
-    match wish.kind:
+    match operation.kind:
         case "get":
-            words = ["GET", wish.key]
+            words = ["GET", operation.key]
         case "delete":
-            words = ["DEL", wish.key]
+            words = ["DEL", operation.key]
         case "add":
-            words = ["INCR", wish.key] if wish.amount == 1 else ["INCRBY", wish.key, wish.amount]
+            words = ["INCR", operation.key] if operation.amount == 1 else ["INCRBY", operation.key, operation.amount]
         case "put":
-            assert wish.value is not None
-            words = ["SET", wish.key, octets_of(wish.value, wish.size_bytes)]
-            if wish.condition is not None:
-                words.append({ABSENT: "NX", PRESENT: "XX"}[wish.condition])
-            if wish.ttl_ms is not None:
-                words += ["PX", wish.ttl_ms]
-    packed: bytes = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]
-    return packed
+            assert operation.value is not None
+            words = ["SET", operation.key, octets_of(operation.value, operation.size_bytes)]
+            if operation.condition is not None:
+                words.append({ABSENT: "NX", PRESENT: "XX"}[operation.condition])
+            if operation.ttl_ms is not None:
+                words += ["PX", operation.ttl_ms]
+    return command(*(word if isinstance(word, bytes) else str(word).encode() for word in words))
 
 
-def told_over_resp(wish: Wish, reply: Any) -> Told:
+def fate_over_resp(operation: Operation, reply: Any) -> Fate:
     """Returns what an answer means for the call that it answers."""
-    match wish.kind, reply:
+    match operation.kind, reply:
         case _, hiredis.ReplyError():
-            return _told_of_error(wish, str(reply))
+            return _fate_of_error(operation, str(reply))
         case "get", None:
-            return Told("done", None, ABSENT)
+            return Fate("done", None, ABSENT)
         case "get", bytes():
-            return found(wish, reply, None)
+            return found(operation, reply, None)
         case "put", b"OK":
-            return Told("done", wish.value)
-        case "put", None if wish.condition is not None:
-            return Told("failed", version=ABSENT if wish.condition == PRESENT else None)
+            return Fate("done", operation.value)
+        case "put", None if operation.condition is not None:
+            return Fate("failed", version=ABSENT if operation.condition == PRESENT else None)
         case "delete", 1:
-            return Told("done")
+            return Fate("done")
         case "delete", 0:
-            return Told("failed", version=ABSENT)
-        case "add", int() if reply >= wish.amount:
-            return Told("done", str(reply))
-    return astonishing(f"{reply!r:.200} to {wish.kind}")
+            return Fate("failed", version=ABSENT)
+        case "add", int() if reply >= operation.amount:
+            return Fate("done", str(reply))
+    return astonishing(f"{reply!r:.200} to {operation.kind}")
 
 
-def _told_of_error(wish: Wish, text: str) -> Told:
+def _fate_of_error(operation: Operation, text: str) -> Fate:
     word = text.partition(" ")[0]
-    if word in _NOT_DONE or (word == "OOM" and wish.kind in ("put", "add")):
-        return Told("not_done", detail=word)
-    if word == "UNKNOWN" and wish.kind != "get":
-        return lost(wish, word)
-    return astonishing(f"-{text:.200} to {wish.kind}")
+    if word in _NOT_DONE or (word == "OOM" and operation.kind in ("put", "add")):
+        return Fate("not_done", detail=word)
+    if word == "UNKNOWN" and operation.kind != "get":
+        return lost(operation, word)
+    return astonishing(f"-{text:.200} to {operation.kind}")

@@ -121,6 +121,7 @@ def bench(
 
     from corecache.cli.bench_shown import tell, watcher
     from corecache.loadgen.bench import Interrupted, Wish, run
+    from corecache.loadgen.figures import Figures
     from corecache.loadgen.workloads import SCAN, WORKLOADS, Distribution
 
     shares = WORKLOADS[workload.value]
@@ -156,17 +157,20 @@ def bench(
         keep=keep,
         histogram=histogram,
     )
+
+    def told(figures: Figures) -> None:
+        tell(figures, as_json)
+        if plot is not None:
+            from corecache.loadgen.picture import draw
+
+            draw(figures, plot)
+
     try:
-        with watcher() as watching:
-            figures = asyncio.run(run(wish, watching))
+        with watcher(told) as watching:
+            asyncio.run(run(wish, watching))
     except (Interrupted, asyncio.CancelledError):
         return INTERRUPTED
-    tell(figures, as_json)
-    if plot is not None:
-        from corecache.loadgen.picture import draw
-
-        draw(figures, plot)
-    return INTERRUPTED if figures.interrupted else 0
+    return 0
 
 
 def _check(

@@ -1,12 +1,12 @@
 """What `corecache bench` shows: a progress bar while it works, the figures as a table or as JSON afterwards."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from corecache.cli.exits import complain
-from corecache.cli.octets import say
+from corecache.cli.octets import flush_out, say
 from corecache.cli.tables import print_json, print_table
 from corecache.loadgen.bench import Phase, Watcher, failures_in_words
 
@@ -19,10 +19,24 @@ _BUSY_MAX = 0.9
 _COLUMNS = ("operation", "done", "per second", "mean ms", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "p99.9 ms", "max ms")
 
 
-class _Bar(Watcher):
+class _Silent(Watcher):
+    """Nobody looks: only the figures are told, and what the user should know."""
+
+    def __init__(self, told: Callable[["Figures"], None]) -> None:
+        self._told = told
+
+    def measured(self, figures: "Figures") -> None:
+        self._told(figures)
+
+    def says(self, line: str) -> None:
+        complain(line)
+
+
+class _Bar(_Silent):
     """A bar on a terminal, one for each phase."""
 
-    def __init__(self, progress: "Progress") -> None:
+    def __init__(self, told: Callable[["Figures"], None], progress: "Progress") -> None:
+        super().__init__(told)
         self._progress = progress
         self._task: TaskID | None = None
 
@@ -35,22 +49,20 @@ class _Bar(Watcher):
         if self._task is not None:
             self._progress.advance(self._task, by)
 
-    def says(self, line: str) -> None:
-        complain(line)
-
-
-class _Silent(Watcher):
-    """Nobody looks: only what the user should know is said."""
-
-    def says(self, line: str) -> None:
-        complain(line)
+    def measured(self, figures: "Figures") -> None:
+        # While the bar is there, Rich turns all that is printed to its terminal, also what is meant for a file.
+        self._progress.stop()
+        try:
+            super().measured(figures)
+        finally:
+            self._progress.start()
 
 
 @contextmanager
-def watcher() -> Iterator[Watcher]:
-    """Gives who is told how far it is: a bar if standard error is a terminal."""
+def watcher(told: Callable[["Figures"], None]) -> Iterator[Watcher]:
+    """Gives who is told how far it is, and tells the figures: a bar if standard error is a terminal."""
     if sys.stderr is None or not sys.stderr.isatty():
-        yield _Silent()
+        yield _Silent(told)
         return
     from rich.console import Console
     from rich.progress import (
@@ -70,7 +82,7 @@ def watcher() -> Iterator[Watcher]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield _Bar(progress)
+        yield _Bar(told, progress)
 
 
 def tell(figures: "Figures", as_json: bool) -> None:
@@ -82,6 +94,7 @@ def tell(figures: "Figures", as_json: bool) -> None:
         print_table(_title(figures), _COLUMNS, map(_row, rows), numbers=_COLUMNS[1:])
         counts = f"{figures.done:,} done, {figures.failed:,} failed"
         say(f"{counts} in {figures.seconds:.1f} s; the generator was busy {figures.busy:.0%} of the time")
+    flush_out()
     if figures.failed:
         complain(f"{figures.failed:,} operations failed: {failures_in_words(figures)}")
     if figures.absent:

@@ -1,11 +1,14 @@
 """One bench from beginning to end: find the servers, write the keys, measure, remove the keys, tell.
 
-The rule: what was loaded or inserted is removed again, also after an error or Ctrl-C, unless it is to be kept. Keys
-that a run found (`load` false) are somebody's who wanted them kept: they stay. What was measured is told even if the
-keys can't be removed after it, or if Ctrl-C came before the end; a second Ctrl-C ends the bench where it is.
+Rule 1: what was loaded or inserted is removed again, also after an error or Ctrl-C, unless it is to be kept. Keys that
+a run found (`load` false) are somebody's who wanted them kept: they stay.
+
+Rule 2: what was measured is told before anything else is done that can fail or last: before the histogram is saved, and
+before the keys are removed. Ctrl-C ends the load, or the loading; a second one ends the bench where it is.
 """
 
 import asyncio
+import secrets
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +25,7 @@ from corecache.loadgen.figures import Figures
 from corecache.loadgen.filling import Filling
 from corecache.loadgen.histograms import Ledger, figures
 from corecache.loadgen.messages import Ended, Job
+from corecache.loadgen.requests import RUNS, first_inserted
 from corecache.loadgen.tally import Tick
 from corecache.loadgen.targets import Protocol, Target
 from corecache.loadgen.workloads import Distribution, Values
@@ -61,16 +65,22 @@ class Watcher:
     def advances(self, by: float) -> None:
         """It is further by so much."""
 
+    def measured(self, figures: Figures) -> None:
+        """The load is over, and this was measured. What it raises ends the bench, after the keys are removed."""
+
     def says(self, line: str) -> None:
         """Something that the user should know."""
 
 
 class Interrupted(Exception):
-    """Ctrl-C, before anything was measured."""
+    """Ctrl-C. What had been measured by then was told."""
 
 
-async def run(wish: Wish, watcher: Watcher) -> Figures:
-    """Runs the bench. Raises: CoreCacheError if nothing succeeds, Interrupted, OSError if the file can't be written."""
+async def run(wish: Wish, watcher: Watcher) -> None:
+    """Runs the bench and tells the watcher what was measured.
+
+    Raises: CoreCacheError if nothing succeeds, OSError if the histogram can't be written, Interrupted.
+    """
     targets, silent = await endpoints.found(wish.endpoints, wish.protocol)
     for reason in silent:
         watcher.says(f"left out: {reason}")
@@ -83,34 +93,35 @@ async def run(wish: Wish, watcher: Watcher) -> Figures:
             if wish.load:
                 watcher.begins("loading", wish.keys)
                 await bench.until_interrupted(filling.write(wish.keys, watcher.advances))
-            if bench.interrupted:
-                raise Interrupted
-            return await bench.measure()
+            if not bench.interrupted:
+                await bench.measure()
         except CoreCacheError as error:
             failed = error.code
             raise
         finally:
             if not wish.keep:
                 try:
-                    await _remove(wish, filling, bench.inserted, watcher)
+                    await _remove(filling, bench.inserted, watcher)
                 except CoreCacheError as error:
                     # What was measured, or what went wrong before this, matters more, and is not said twice.
                     if error.code != failed:
                         watcher.says(f"the keys were not removed: {error.message}")
+    if bench.interrupted:
+        raise Interrupted
 
 
-async def _remove(wish: Wish, filling: Filling, inserted: int, watcher: Watcher) -> None:
-    """Removes what was loaded, and what was inserted behind it."""
-    end = wish.keys + inserted * wish.processes
-    watcher.begins("removing", filling.begun + end - wish.keys)
+async def _remove(filling: Filling, inserted: range, watcher: Watcher) -> None:
+    """Removes what was loaded, and what was inserted."""
+    watcher.begins("removing", filling.begun + len(inserted))
     await filling.remove(0, filling.begun, watcher.advances)
-    await filling.remove(wish.keys, end, watcher.advances)
+    await filling.remove(inserted.start, inserted.stop, watcher.advances)
 
 
 class _Bench:
     def __init__(self, wish: Wish, targets: Sequence[Target], watcher: Watcher) -> None:
         self.interrupted = False
-        self.inserted = 0
+        first = first_inserted(1 + secrets.randbelow(RUNS - 1))
+        self.inserted = range(first, first)
         self._wish = wish
         self._targets = list(targets)
         self._watcher = watcher
@@ -137,11 +148,11 @@ class _Bench:
         if not self._loading.cancelled():
             self._loading.result()
 
-    async def measure(self) -> Figures:
-        """Lets the workers measure. Raises: NotDone if nothing succeeded."""
+    async def measure(self) -> None:
+        """Lets the workers measure, and tells. Raises: NotDone if nothing succeeded, OSError."""
         wish = self._wish
         async with Crew() as crew:
-            await crew.start(_jobs(wish, self._targets))
+            await crew.start(_jobs(wish, self._targets, self.inserted.start))
             ledger = Ledger(wish.processes, wish.histogram is not None and wish.histogram.suffix == ".hlog")
             self._watcher.begins("measuring", wish.operations or wish.seconds)
 
@@ -152,17 +163,20 @@ class _Bench:
 
             self._crew = crew
             if self.interrupted:
-                raise Interrupted
+                return
             ended = await crew.measure(ticked)
         self._crew = None
         ledger.end()
-        self.inserted = max(each.inserted for each in ended)
+        first, each_inserted = self.inserted.start, max(each.inserted for each in ended)
+        self.inserted = range(first, first + each_inserted * wish.processes)
         told = _figures(wish, self._targets, ledger, ended, self.interrupted)
         if not told.done and not self.interrupted:
             raise NotDone("nothing_done", f"no operation succeeded: {failures_in_words(told) or 'none was begun'}")
-        if wish.histogram is not None:
-            ledger.save(wish.histogram)
-        return told
+        try:
+            self._watcher.measured(told)
+        finally:
+            if wish.histogram is not None:
+                ledger.save(wish.histogram)
 
 
 def failures_in_words(told: Figures) -> str:
@@ -171,7 +185,7 @@ def failures_in_words(told: Figures) -> str:
     return ", ".join(f"{code} {count:,}" for code, count in ordered)
 
 
-def _jobs(wish: Wish, targets: list[Target]) -> list[Job]:
+def _jobs(wish: Wish, targets: list[Target], first_inserted: int) -> list[Job]:
     """Returns each process's share. A process has a connection at least."""
     jobs = []
     first = 0
@@ -187,6 +201,7 @@ def _jobs(wish: Wish, targets: list[Target]) -> list[Job]:
                 workload=wish.workload,
                 distribution=wish.distribution,
                 keys=wish.keys,
+                first_inserted=first_inserted,
                 value_bytes_min=wish.value_bytes[0],
                 value_bytes_max=wish.value_bytes[1],
                 seed=wish.seed,

@@ -45,9 +45,7 @@ class Crew:
             _tell(worker, job)
         for said in await asyncio.gather(*(_heard(worker) for worker in self._workers)):
             if isinstance(said, Refused):
-                raise NotDone(
-                    "unreachable", f"no connection to a node: {said.message}; check that it runs and the endpoint"
-                )
+                raise NotDone("unreachable", f"no connection to {said.message}; check that it runs and the endpoint")
             assert isinstance(said, Ready)
 
     async def measure(self, ticked: Callable[[int, Tick], None]) -> list[Ended]:

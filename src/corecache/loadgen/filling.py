@@ -13,10 +13,11 @@ import hiredis
 from corecache.client import AsyncClient
 from corecache.errors import CallerFault, CoreCacheError, NotDone, OutcomeUnknown
 from corecache.loadgen.endpoints import ROUNDS_MAX
-from corecache.loadgen.requests import RespDialect, key
+from corecache.loadgen.requests import key
 from corecache.loadgen.targets import Protocol, Target
 from corecache.loadgen.workloads import Values
 from corecache.operations import Delete, Operation, Put
+from corecache.wire.resp_command import command
 
 BATCH_BYTES = 2 * 1024 * 1024
 BATCH_OPERATIONS_MAX = 500
@@ -77,7 +78,6 @@ class Filling:
                 told(len(numbers))
 
     async def _by_resp(self, target: Target, batches: Batches, write: bool, told: Filled) -> None:
-        dialect = RespDialect()
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 reader, writer = await asyncio.open_connection(target.host, target.port)
@@ -87,7 +87,7 @@ class Filling:
         try:
             for numbers in batches:
                 requests = [
-                    dialect.write(number, self._values.next()) if write else dialect.delete(number)
+                    command(b"SET", key(number), self._values.next()) if write else command(b"DEL", key(number))
                     for number in numbers
                 ]
                 writer.write(b"".join(requests))

@@ -39,7 +39,15 @@ class RunningLoad:
 
     def __init__(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         self.tally = Tally()
-        self.plan = Plan(WORKLOADS[job.workload], job.distribution, job.keys, job.worker, job.workers, job.seed)
+        self.plan = Plan(
+            WORKLOADS[job.workload],
+            job.distribution,
+            job.keys,
+            job.first_inserted,
+            job.worker,
+            job.workers,
+            job.seed,
+        )
         self.finished: asyncio.Future[None] = loop.create_future()
         self.last_answer_ns = 0
         self._job = job
@@ -52,6 +60,7 @@ class RunningLoad:
         self._alarm = Alarm(loop, self._woken)
         self._alarm_ns = 0
         self._pace: Pace | None = None
+        self._stopped = False
         self._measured_from_ns = 0
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,22 +68,30 @@ class RunningLoad:
         self._refill = 1 if self._sliding else job.depth
 
     async def connect(self) -> None:
-        """Makes all connections. Raises: OSError, TimeoutError, naming the target."""
+        """Makes all connections. Raises: OSError, naming the target."""
         job = self._job
         kind = HttpLane if job.protocol == "http" else RespLane
         for number in range(job.connections):
             lane = kind(self, job.targets[(job.first_target + number) % len(job.targets)])
             self._lanes.append(lane)
-            await self._connect(lane)
+            try:
+                await self._connect(lane)
+            except OSError as error:
+                # Neither uvloop's errors nor a timeout's say where; a timeout says nothing at all.
+                raise OSError(f"{lane.target}: {str(error) or 'out of time'}") from error
 
     def begin(self, pace: Pace, measured_from_ns: int) -> None:
-        """Begins at the pace; operations count from that time on."""
+        """Begins at the pace, unless it was stopped before; operations count from that time on."""
         self._pace = pace
         self._measured_from_ns = self.last_answer_ns = measured_from_ns
-        self._fill(self._lanes)
+        if self._stopped:
+            self.stop()
+        else:
+            self._fill(self._lanes)
 
     def stop(self) -> None:
-        """Begins nothing more."""
+        """Begins nothing more, or nothing at all."""
+        self._stopped = True
         if self._pace is not None:
             now_ns = self.now_ns()
             self._pace.stop(now_ns)
@@ -227,7 +244,7 @@ class RunningLoad:
         while not self.finished.done():
             try:
                 await self._connect(lane)
-            except (OSError, TimeoutError):
+            except OSError:
                 lane.target = targets[(targets.index(lane.target) + 1) % len(targets)]
                 await asyncio.sleep(PAUSE_S)
             else:

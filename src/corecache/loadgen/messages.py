@@ -18,7 +18,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's share of a load. `rate` is its operations a second (None: a closed loop), `operations` how many.
 
     `connections` go to the targets in turns, beginning with `first_target`. `depth` operations are under way at once
-    on each.
+    on each. Keys are inserted from `first_inserted` on.
     """
 
     targets: list[Target]
@@ -29,6 +29,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     workload: str
     distribution: Distribution
     keys: int
+    first_inserted: int
     value_bytes_min: int
     value_bytes_max: int
     seed: int

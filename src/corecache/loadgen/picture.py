@@ -18,6 +18,7 @@ _COLOURS = ("#1f6fb4", "#d1661a", "#2e8b57", "#8a4fa3", "#a33b3b")
 _GREY = "#707070"
 _TICKS = (50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
 _FORMATS = frozenset((".svg", ".png", ".pdf"))
+NOTHING = "No operation succeeded."
 
 
 def check(path: Path) -> None:
@@ -60,6 +61,10 @@ def _title(figures: Figures) -> str:
 
 
 def _percentiles(axes: "Axes", operations: list[OperationFigures]) -> None:
+    axes.set_title("Latency by percentile", loc="left", fontsize=10)
+    if not operations:
+        _nothing(axes)
+        return
     deepest = 90.0
     for colour, each in zip(_COLOURS, operations, strict=False):
         # Beyond what one operation makes out, all percentiles are the longest latency.
@@ -77,7 +82,6 @@ def _percentiles(axes: "Axes", operations: list[OperationFigures]) -> None:
     axes.set_xlabel("so many operations were answered within")
     axes.set_ylabel("ms")
     axes.grid(True, color="#dddddd", linewidth=0.6)
-    axes.set_title("Latency by percentile", loc="left", fontsize=10)
     axes.yaxis.set_major_formatter(lambda ms, _: f"{ms:g}")
     axes.legend(frameon=False, loc="upper left")
 
@@ -106,6 +110,10 @@ def _rate(axes: "Axes", figures: Figures) -> None:
 
 
 def _latency(axes: "Axes", figures: Figures) -> None:
+    axes.set_title("Latency over time", loc="left", fontsize=10)
+    if not figures.done:
+        _nothing(axes)
+        return
     seconds = _whole_seconds(figures)
     times = [each.at_s + 0.5 for each in seconds]
     lines = (("longest", "max_ms", "#bbbbbb"), ("p99", "p99_ms", _COLOURS[1]), ("p50", "p50_ms", _COLOURS[0]))
@@ -119,8 +127,13 @@ def _latency(axes: "Axes", figures: Figures) -> None:
     axes.set_xlabel("seconds")
     axes.set_ylabel("ms")
     axes.grid(True, color="#dddddd", linewidth=0.6)
-    axes.set_title("Latency over time", loc="left", fontsize=10)
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=3)
+
+
+def _nothing(axes: "Axes") -> None:
+    """Says that there is nothing to draw."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, NOTHING, transform=axes.transAxes, ha="center", color=_GREY)
 
 
 def _whole_seconds(figures: Figures) -> list[Any]:

@@ -49,8 +49,8 @@ class _Worker:
             await load.connect()
             self._say(Ready())
             await self._obey(load, job)
-        except (OSError, TimeoutError) as error:
-            self._say(Refused(str(error) or "out of time"))
+        except OSError as error:
+            self._say(Refused(str(error)))
         load.close()
         self._write.close()
         await said.heard.wait()

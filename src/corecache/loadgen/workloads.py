@@ -5,7 +5,7 @@ Rule 1: the same seed, worker and answers give the same operations. Nothing here
 Rule 2: a plan asks only for keys that are there: those that were loaded, and those whose insertion has succeeded.
 `Scrambled` and `Uniform` draw from the loaded ones, `Latest` from all that its worker knows of.
 
-Rule 3: workers share the keys that were loaded and never insert the same: of those behind, worker w of n has each nth.
+Rule 3: workers share the keys that were loaded and never insert the same: of the run's own, worker w of n has each nth.
 """
 
 import random
@@ -19,8 +19,9 @@ READ, UPDATE, INSERT, SCAN, CHANGE = "read", "update", "insert", "scan", "read-m
 SCAN_ITEMS_MAX = 100
 """YCSB's scans have 1 to this many items, each number as likely."""
 
-_SHIFTS = 4096
-"""Values are cut out of one long random string, beginning at one of so many places."""
+_SHIFTS = 4 * 1024 * 1024
+"""Values are cut out of a random string, beginning at one of so many places: those of a block of the store hardly ever
+overlap, so the block does not compress."""
 
 
 class Distribution(StrEnum):
@@ -60,11 +61,19 @@ class Plan:
     """What one worker of `workers` asks, step by step."""
 
     def __init__(
-        self, workload: Workload, distribution: Distribution, keys: int, worker: int, workers: int, seed: int
+        self,
+        workload: Workload,
+        distribution: Distribution,
+        keys: int,
+        first_inserted: int,
+        worker: int,
+        workers: int,
+        seed: int,
     ) -> None:
         dice = random.Random(f"plan {seed} {worker}")  # noqa: S311 keeps no secret
         self._random = dice.random
         self._keys = keys
+        self._first_inserted = first_inserted
         self._worker, self._workers = worker, workers
         self._latest = Latest(keys, dice) if distribution is Distribution.LATEST else None
         if self._latest is not None:
@@ -79,7 +88,7 @@ class Plan:
         self._last = bounds[-1][0]
         self.inserted = 0
         self._there: list[int] = []
-        """The keys behind the loaded ones whose insertion has succeeded, in the order in which it did."""
+        """The keys whose insertion has succeeded, in the order in which it did."""
 
     def next(self) -> tuple[str, int]:
         """Returns the kind of an operation, and the number of its key."""
@@ -91,7 +100,7 @@ class Plan:
                 break
         if kind == INSERT:
             self.inserted += 1
-            return kind, self._keys + (self.inserted - 1) * self._workers + self._worker
+            return kind, self._first_inserted + (self.inserted - 1) * self._workers + self._worker
         place = self._next()
         return kind, place if place < self._keys else self._there[place - self._keys]
 
@@ -107,7 +116,7 @@ class Plan:
 
 
 class Values:
-    """Values of a size, or of any size between two: by themselves they do not compress, many together do."""
+    """Values of a size, or of any size between two, that do not compress, neither one nor a block of them."""
 
     def __init__(self, bytes_min: int, bytes_max: int, seed: str) -> None:
         assert 0 <= bytes_min <= bytes_max
