@@ -1,4 +1,4 @@
-"""What the campaign's clients send for a wish, and what they take each answer for: table by table."""
+"""What the campaign's clients send for an operation, and what they take each answer for: table by table."""
 
 from typing import Any
 
@@ -7,30 +7,30 @@ import pytest
 
 from corecache.chaos.asking import ASTONISHING
 from corecache.chaos.history import ABSENT, PRESENT
-from corecache.chaos.http_client import HttpReply, request_of, told_over_http
-from corecache.chaos.resp_client import command_of, told_over_resp
-from corecache.chaos.workload import Wish, octets_of
+from corecache.chaos.http_client import HttpReply, fate_over_http, request_of
+from corecache.chaos.resp_client import command_of, fate_over_resp
+from corecache.chaos.workload import Operation, octets_of
 
 V1 = octets_of("v1", 40)
 
-GET = Wish(family="register", kind="get", key="c/a b")
-PUT = Wish(family="register", kind="put", key="c/a", value="v1", size_bytes=40)
-PUT_ABSENT = Wish(family="register", kind="put", key="c/a", value="v1", size_bytes=40, condition=ABSENT)
-PUT_PRESENT = Wish(family="register", kind="put", key="c/a", value="v1", size_bytes=40, condition=PRESENT)
-PUT_VERSION = Wish(family="register", kind="put", key="c/a", value="v1", size_bytes=40, condition=7)
-PUT_MORTAL = Wish(family="mortal", kind="put", key="c/m", value="v1", size_bytes=40, ttl_ms=2345)
-GET_MORTAL = Wish(family="mortal", kind="get", key="c/m")
-DELETE = Wish(family="register", kind="delete", key="c/a")
-DELETE_VERSION = Wish(family="register", kind="delete", key="c/a", condition=7)
-ADD = Wish(family="counter", kind="add", key="c/n", amount=3)
-ADD_ONE = Wish(family="counter", kind="add", key="c/n", amount=1)
-GET_COUNTER = Wish(family="counter", kind="get", key="c/n")
+GET = Operation(family="register", kind="get", key="c/a b")
+PUT = Operation(family="register", kind="put", key="c/a", value="v1", size_bytes=40)
+PUT_ABSENT = Operation(family="register", kind="put", key="c/a", value="v1", size_bytes=40, condition=ABSENT)
+PUT_PRESENT = Operation(family="register", kind="put", key="c/a", value="v1", size_bytes=40, condition=PRESENT)
+PUT_VERSION = Operation(family="register", kind="put", key="c/a", value="v1", size_bytes=40, condition=7)
+PUT_MORTAL = Operation(family="mortal", kind="put", key="c/m", value="v1", size_bytes=40, ttl_ms=2345)
+GET_MORTAL = Operation(family="mortal", kind="get", key="c/m")
+DELETE = Operation(family="register", kind="delete", key="c/a")
+DELETE_VERSION = Operation(family="register", kind="delete", key="c/a", condition=7)
+ADD = Operation(family="counter", kind="add", key="c/n", amount=3)
+ADD_ONE = Operation(family="counter", kind="add", key="c/n", amount=1)
+GET_COUNTER = Operation(family="counter", kind="get", key="c/n")
 
 # What goes out.
 
 
 def test_a_wish_over_http() -> None:
-    """Every part of a wish is in the request, and so is the deadline."""
+    """Every part of an operation is in the request, and so is the deadline."""
     begin = b"X-CoreCache-Timeout: 900\r\n"
     assert request_of(GET, 900) == b"GET /v1/kv/c/a%20b HTTP/1.1\r\nHost: corecache\r\n" + begin + b"\r\n"
     assert begin + b"Content-Length: 40\r\n\r\n" + V1 in request_of(PUT, 900)
@@ -40,7 +40,7 @@ def test_a_wish_over_http() -> None:
 
 
 def test_a_wish_over_redis_protocol() -> None:
-    """Every part of a wish is in the command."""
+    """Every part of an operation is in the command."""
     assert words_of(command_of(GET)) == [b"GET", b"c/a b"]
     assert words_of(command_of(PUT)) == [b"SET", b"c/a", V1]
     assert words_of(command_of(PUT_ABSENT)) == [b"SET", b"c/a", V1, b"NX"]
@@ -82,7 +82,7 @@ BARE = HttpReply(204, {}, b"")
 
 
 @pytest.mark.parametrize(
-    ("wish", "reply", "expected"),
+    ("operation", "reply", "expected"),
     [
         (GET, value(V1), ("done", "v1", 5, "")),
         (GET_MORTAL, value(V1, x_corecache_expires="9"), ("done", "v1", 5, "")),
@@ -104,14 +104,16 @@ BARE = HttpReply(204, {}, b"")
         (DELETE_VERSION, problem(412, "condition_failed", "not_done", 9), ("failed", None, 9, "condition_failed")),
     ],
 )
-def test_what_the_documentation_says_of_an_http_answer(wish: Wish, reply: HttpReply, expected: tuple[Any, ...]) -> None:
+def test_what_the_documentation_says_of_an_http_answer(
+    operation: Operation, reply: HttpReply, expected: tuple[Any, ...]
+) -> None:
     """Each answer that is documented has the outcome, value and version that it tells."""
-    told = told_over_http(wish, reply)
-    assert (told.outcome, told.value, told.version, told.detail) == expected
+    fate = fate_over_http(operation, reply)
+    assert (fate.outcome, fate.value, fate.version, fate.detail) == expected
 
 
 @pytest.mark.parametrize(
-    ("wish", "reply"),
+    ("operation", "reply"),
     [
         (GET, value(V1[:-1])),
         (GET, value(V1, x_corecache_expires="9")),
@@ -139,15 +141,15 @@ def test_what_the_documentation_says_of_an_http_answer(wish: Wish, reply: HttpRe
         (DELETE, value(V1)),
     ],
 )
-def test_an_http_answer_that_must_not_be_is_told_as_such(wish: Wish, reply: HttpReply) -> None:
+def test_an_http_answer_that_must_not_be_is_told_as_such(operation: Operation, reply: HttpReply) -> None:
     """An answer that does not fit the call, or itself, is never made to fit."""
-    told = told_over_http(wish, reply)
-    assert told.outcome == "unknown"
-    assert told.detail.startswith(ASTONISHING)
+    fate = fate_over_http(operation, reply)
+    assert fate.outcome == "unknown"
+    assert fate.detail.startswith(ASTONISHING)
 
 
 @pytest.mark.parametrize(
-    ("wish", "reply", "expected"),
+    ("operation", "reply", "expected"),
     [
         (GET, V1, ("done", "v1", None, "")),
         (GET, None, ("done", None, ABSENT, "")),
@@ -165,14 +167,14 @@ def test_an_http_answer_that_must_not_be_is_told_as_such(wish: Wish, reply: Http
         (PUT, hiredis.ReplyError("UNKNOWN x"), ("unknown", None, None, "UNKNOWN")),
     ],
 )
-def test_what_the_documentation_says_of_a_reply(wish: Wish, reply: Any, expected: tuple[Any, ...]) -> None:
+def test_what_the_documentation_says_of_a_reply(operation: Operation, reply: Any, expected: tuple[Any, ...]) -> None:
     """Each reply that is documented has the outcome, value and version that it tells."""
-    told = told_over_resp(wish, reply)
-    assert (told.outcome, told.value, told.version, told.detail) == expected
+    fate = fate_over_resp(operation, reply)
+    assert (fate.outcome, fate.value, fate.version, fate.detail) == expected
 
 
 @pytest.mark.parametrize(
-    ("wish", "reply"),
+    ("operation", "reply"),
     [
         (GET, V1 + b"x"),
         (GET, 7),
@@ -193,8 +195,8 @@ def test_what_the_documentation_says_of_a_reply(wish: Wish, reply: Any, expected
         (ADD, [1]),
     ],
 )
-def test_a_reply_that_must_not_be_is_told_as_such(wish: Wish, reply: Any) -> None:
+def test_a_reply_that_must_not_be_is_told_as_such(operation: Operation, reply: Any) -> None:
     """A reply that does not fit the call is never made to fit."""
-    told = told_over_resp(wish, reply)
-    assert told.outcome == "unknown"
-    assert told.detail.startswith(ASTONISHING)
+    fate = fate_over_resp(operation, reply)
+    assert fate.outcome == "unknown"
+    assert fate.detail.startswith(ASTONISHING)

@@ -17,15 +17,15 @@ from corecache.chaos.asking import ASTONISHING
 from corecache.chaos.clients import Address, Caller, ChaosClients
 from corecache.chaos.history import ABSENT, PRESENT, READER, Call, Protocol
 from corecache.chaos.processes import PortLease
-from corecache.chaos.workload import Wish, Workload
+from corecache.chaos.workload import Operation, Workload
 from integration.node_harness import Node
 
 TIMEOUT_S = 20.0
 SHORT_S = 0.3
-GET = Wish(family="register", kind="get", key="c/a")
-PUT = Wish(family="register", kind="put", key="c/a", value="v1", size_bytes=40)
-PUT_ABSENT = Wish(family="register", kind="put", key="c/a", value="v1", size_bytes=40, condition=ABSENT)
-DELETE = Wish(family="register", kind="delete", key="c/a")
+GET = Operation(family="register", kind="get", key="c/a")
+PUT = Operation(family="register", kind="put", key="c/a", value="v1", size_bytes=40)
+PUT_ABSENT = Operation(family="register", kind="put", key="c/a", value="v1", size_bytes=40, condition=ABSENT)
+DELETE = Operation(family="register", kind="delete", key="c/a")
 
 Returned = TypeVar("Returned")
 
@@ -221,7 +221,7 @@ class Server:
 
 
 def calls_at(
-    server: Server, protocol: Protocol, work: Callable[[Callable[[Wish], Awaitable[Call]]], Awaitable[Returned]]
+    server: Server, protocol: Protocol, work: Callable[[Callable[[Operation], Awaitable[Call]]], Awaitable[Returned]]
 ) -> tuple[Returned, list[str]]:
     """Runs work that makes calls at a server; returns its result, and what was astonishing without being asked."""
     astonishing: list[str] = []
@@ -230,7 +230,7 @@ def calls_at(
         async with server.running():
             caller = Caller(0, protocol, Random(1), lambda: [server.address], time.monotonic_ns(), astonishing.append)
             try:
-                return await work(lambda wish: caller.call(wish, TIMEOUT_S if server.answers[0] else SHORT_S))
+                return await work(lambda operation: caller.call(operation, TIMEOUT_S if server.answers[0] else SHORT_S))
             finally:
                 caller.close()
 
@@ -241,7 +241,7 @@ def calls_at(
 def test_a_connection_is_kept_from_call_to_call(protocol: Protocol) -> None:
     """A connection is used again after a good answer."""
 
-    async def twice(call: Callable[[Wish], Awaitable[Call]]) -> list[str]:
+    async def twice(call: Callable[[Operation], Awaitable[Call]]) -> list[str]:
         return [(await call(PUT)).outcome, (await call(PUT)).outcome]
 
     # The dice of this client let it stay for both calls.
@@ -256,7 +256,7 @@ def test_a_late_answer_is_never_taken_for_that_of_the_next_call(protocol: Protoc
     late = {"http": b'HTTP/1.1 204 No Content\r\netag: "99"\r\n\r\n', "resp": b"$-1\r\n"}[protocol]
     server = Server([SILENCE, ANSWERS[protocol]])
 
-    async def work(call: Callable[[Wish], Awaitable[Call]]) -> tuple[Call, Call]:
+    async def work(call: Callable[[Operation], Awaitable[Call]]) -> tuple[Call, Call]:
         first = await call(PUT_ABSENT)
         server.connections[0].write(late)
         return first, await call(PUT_ABSENT)
@@ -269,16 +269,16 @@ def test_a_late_answer_is_never_taken_for_that_of_the_next_call(protocol: Protoc
 
 
 @BOTH
-@pytest.mark.parametrize(("wish", "outcome"), [(PUT, "unknown"), (DELETE, "unknown"), (GET, "not_done")])
+@pytest.mark.parametrize(("operation", "outcome"), [(PUT, "unknown"), (DELETE, "unknown"), (GET, "not_done")])
 @pytest.mark.parametrize("kept", [0, 3])
 def test_a_connection_that_ends_before_the_answer_has_come(
-    protocol: Protocol, wish: Wish, outcome: str, kept: int
+    protocol: Protocol, operation: Operation, outcome: str, kept: int
 ) -> None:
     """A lost write is unknown, a lost read not done, whether or not a part of the answer has come."""
     server = Server([ANSWERS[protocol][:kept] + END, ANSWERS[protocol]])
 
-    async def work(call: Callable[[Wish], Awaitable[Call]]) -> tuple[Call, Call]:
-        return await call(wish), await call(PUT)
+    async def work(call: Callable[[Operation], Awaitable[Call]]) -> tuple[Call, Call]:
+        return await call(operation), await call(PUT)
 
     (first, second), astonishing = calls_at(server, protocol, work)
     assert first.outcome == outcome
@@ -288,14 +288,16 @@ def test_a_connection_that_ends_before_the_answer_has_come(
 
 
 @BOTH
-@pytest.mark.parametrize("wish", [PUT, GET])
+@pytest.mark.parametrize("operation", [PUT, GET])
 @pytest.mark.parametrize("twice", [False, True])
-def test_what_is_no_answer_is_astonishing_and_ends_the_connection(protocol: Protocol, wish: Wish, twice: bool) -> None:
+def test_what_is_no_answer_is_astonishing_and_ends_the_connection(
+    protocol: Protocol, operation: Operation, twice: bool
+) -> None:
     """Garbage, and two answers to one question, are told as such; the next call is not troubled."""
     server = Server([ANSWERS[protocol] * 2 if twice else b"garbage\r\n\r\n", ANSWERS[protocol]])
 
-    async def work(call: Callable[[Wish], Awaitable[Call]]) -> tuple[Call, Call]:
-        return await call(wish), await call(PUT)
+    async def work(call: Callable[[Operation], Awaitable[Call]]) -> tuple[Call, Call]:
+        return await call(operation), await call(PUT)
 
     (first, second), _ = calls_at(server, protocol, work)
     assert first.outcome == "unknown"
@@ -309,7 +311,7 @@ def test_what_comes_unasked_is_astonishing_and_ends_the_connection(protocol: Pro
     """Bytes that come while nothing is asked are nobody's answer."""
     server = Server([ANSWERS[protocol]] * 2)
 
-    async def work(call: Callable[[Wish], Awaitable[Call]]) -> tuple[Call, Call]:
+    async def work(call: Callable[[Operation], Awaitable[Call]]) -> tuple[Call, Call]:
         first = await call(PUT)
         server.connections[0].write(ANSWERS[protocol])
         # The client cuts the connection off as soon as it has seen that.
@@ -328,7 +330,7 @@ def test_a_connection_that_the_node_is_about_to_close_is_not_used_again() -> Non
     closing = b'HTTP/1.1 204 No Content\r\netag: "5"\r\nconnection: close\r\n\r\n'
     server = Server([closing, ANSWERS["http"]])
 
-    async def work(call: Callable[[Wish], Awaitable[Call]]) -> list[str]:
+    async def work(call: Callable[[Operation], Awaitable[Call]]) -> list[str]:
         return [(await call(PUT)).outcome, (await call(PUT)).outcome]
 
     assert calls_at(server, "http", work) == (["done", "done"], [])

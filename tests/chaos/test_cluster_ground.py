@@ -198,7 +198,8 @@ def test_a_cluster_on_a_network_is_cut_and_heals(tmp_path: Path) -> None:
         put_all(cluster, b"before")
         lonely = cluster.nodes[0]
         for other in ["n2", "n3", *cluster.zookeepers.names]:
-            network.part(lonely.name, other)
+            network.cut(lonely.name, other)
+            network.cut(other, lonely.name)
         await_true(lambda: accepted(lonely) == 0, "the lonely one takes nothing")
         await_true(lambda: accepted(cluster.nodes[1]) == KEYS, "the others take all")
         network.heal()

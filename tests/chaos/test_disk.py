@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from corecache.chaos import disk
-from corecache.chaos.disk import Shim
 from corecache.chaos.processes import GroundError, python_environment, started
+from integration.node_harness import Shim
 
 DELAY_US = 60_000
 WRITER = """

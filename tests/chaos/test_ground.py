@@ -11,7 +11,7 @@ from corecache.chaos.cluster import ChaosCluster
 from corecache.chaos.faults import DEEDS
 from corecache.chaos.ground import Ground, SkippedError, until
 from corecache.chaos.plan import Planned
-from corecache.chaos.report import FaultTold
+from corecache.chaos.report import Fault
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_nothing_is_wiped_while_anything_else_goes_on(ground: Ground) -> None:
     assert node.running
 
 
-FAULT = FaultTold("kill", "n1", 0.0, 1.0, 0.0)
+FAULT = Fault("kill", "n1", 0.0, 1.0, 0.0)
 
 
 @pytest.mark.parametrize(

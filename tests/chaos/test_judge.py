@@ -9,7 +9,7 @@ import pytest
 from chaos.histories import LAST, add, call, delete, get, last, put
 from chaos.true_register import observed
 from corecache.chaos import judge as rules
-from corecache.chaos.explain import least, line, told
+from corecache.chaos.explain import in_lines, least, line
 from corecache.chaos.history import ABSENT, Call
 from corecache.chaos.judge import Judged, KeyJudged, judge, judge_key, judge_replicas
 
@@ -92,7 +92,7 @@ def test_the_least_history_is_what_a_reader_needs() -> None:
     after = [put(500 + number, 501 + number, f"w{number}", 30 + number) for number in range(5)]
     found = least([*before, *reads, put(300, 301, "z", 25), stale, *after])
     assert found.culprit is stale
-    assert told(found) == [
+    assert in_lines(found) == [
         "what came before is left out: the first call tells how the key is after it",
         "     300.000 -      301.000 ms  client   1  http@n1  put 'z'  ->  done, version 25",
         "     400.000 -      401.000 ms  client   3  resp@n1  get  ->  'v18', version 19   <== can't be explained",

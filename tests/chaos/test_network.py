@@ -126,7 +126,7 @@ def test_a_cut_strikes_connections_that_are_open(network: Network) -> None:
     with socket.create_connection((network.address("b"), 7001), ANSWER_SECONDS) as connection:
         connection.sendall(b"one")
         assert connection.recv(9) == b"one"
-        network.part(CLIENTS, "b")
+        network.cut(CLIENTS, "b")
         connection.sendall(b"two")
         connection.settimeout(0.3)
         with pytest.raises(TimeoutError):

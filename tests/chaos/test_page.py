@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.told import KINDS, campaign
+from chaos.made_reports import KINDS, campaign
 from corecache.chaos.page import page
-from corecache.chaos.report import FaultTold, Verdict, ViolationTold
+from corecache.chaos.report import Fault, Verdict, Violation
 
 
 def line_with(text: str, wanted: str) -> str:
@@ -52,10 +52,10 @@ def test_it_tells_calls_by_outcome_and_protocol() -> None:
 def test_it_tells_each_kind_of_fault_with_its_median_and_longest_outage_the_worst_kind_first() -> None:
     """And where to look for the longest in the picture."""
     faults = [
-        FaultTold("delay", "all links", 1, 2, 0),
-        FaultTold("kill", "n1", 10, 11, 1.0),
-        FaultTold("kill", "n2", 70, 71, 4.5),
-        FaultTold("kill", "n3", 90, 91, 2.0),
+        Fault("delay", "all links", 1, 2, 0),
+        Fault("kill", "n1", 10, 11, 1.0),
+        Fault("kill", "n2", 70, 71, 4.5),
+        Fault("kill", "n3", 90, 91, 2.0),
     ]
     lines = page(campaign(120, faults=faults)).splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("Faults")) + 2
@@ -82,9 +82,7 @@ def test_a_violation_is_told_with_the_history_that_shows_it() -> None:
 def test_many_violations_and_long_histories_are_cut_and_counted() -> None:
     """The page says how much more there is."""
     violations = [
-        ViolationTold(
-            "linearizability", f"key k{number}", "it can't be", [f"k{number} call {line}" for line in range(20)]
-        )
+        Violation("linearizability", f"key k{number}", "it can't be", [f"k{number} call {line}" for line in range(20)])
         for number in range(5)
     ]
     text = page(msgspec.structs.replace(campaign(60, verdict="violation"), violations=violations))

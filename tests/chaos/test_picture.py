@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from chaos.told import campaign
+from chaos.made_reports import campaign
 from corecache.chaos.picture import draw
-from corecache.chaos.report import FaultTold, Report
+from corecache.chaos.report import Fault, Report
 from corecache.errors import CallerFault
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -44,8 +44,8 @@ def test_it_names_the_verdict_the_seed_and_every_kind_of_fault_with_its_count(se
 
 def test_few_faults_are_named_by_whom_they_struck_and_many_are_not(tmp_path: Path) -> None:
     """A name beside each bar would hide the other bars."""
-    few = [FaultTold("kill", f"node-{number}", 20 * number, 20 * number + 1, 1.5) for number in range(5)]
-    many = [FaultTold("kill", f"node-{number}", number, number + 0.5, 1.5) for number in range(100)]
+    few = [Fault("kill", f"node-{number}", 20 * number, 20 * number + 1, 1.5) for number in range(5)]
+    many = [Fault("kill", f"node-{number}", number, number + 0.5, 1.5) for number in range(100)]
     assert {f"node-{number}" for number in range(5)} <= set(texts_of(campaign(120, faults=few), tmp_path / "few.svg"))
     assert not any("node-" in text for text in texts_of(campaign(120, faults=many), tmp_path / "many.svg"))
 

@@ -33,7 +33,7 @@ def call(begin_ms: float, end_ms: float, outcome: Outcome = "done", key: str = "
     )
 
 
-def told(*calls: Call) -> Timeline:
+def timeline_of(*calls: Call) -> Timeline:
     """Returns the timeline of calls, added in this order."""
     timeline = Timeline(by_first_letter)
     for each in calls:
@@ -43,23 +43,23 @@ def told(*calls: Call) -> Timeline:
 
 def test_calls_are_counted_by_outcome_and_by_protocol() -> None:
     """All outcomes are there, also those that no call had; of the protocols those that were used."""
-    timeline = told(call(0, 1), call(0, 2, "failed"), call(0, 3, "unknown", kind="get"))
+    timeline = timeline_of(call(0, 1), call(0, 2, "failed"), call(0, 3, "unknown", kind="get"))
     assert timeline.counts() == {"done": 1, "failed": 1, "not_done": 0, "unknown": 1}
     assert timeline.protocols() == {"http": 1, "resp": 2}
-    assert told().counts() == {"done": 0, "failed": 0, "not_done": 0, "unknown": 0}
-    assert told().seconds() == []
+    assert timeline_of().counts() == {"done": 0, "failed": 0, "not_done": 0, "unknown": 0}
+    assert timeline_of().seconds() == []
 
 
 def test_a_second_has_the_percentiles_of_what_was_answered_in_it() -> None:
     """Of 200 gets of 1 to 200 ms the 100th and the 198th; calls that were not answered have no latency."""
     gets = [call(500, 500 + latency, kind="get") for latency in range(1, 201)]
-    timeline = told(*gets, call(100, 800, "failed"), call(0, 900, "not_done"), call(0, 950, "unknown"))
+    timeline = timeline_of(*gets, call(100, 800, "failed"), call(0, 900, "not_done"), call(0, 950, "unknown"))
     assert timeline.seconds() == [Second(0, 201, 1, 1, 100.0, 198.0, 700.0, 700.0)]
 
 
 def test_seconds_without_an_answer_are_told_too_and_a_call_counts_where_it_ends() -> None:
     """From the campaign's start, not from the first call."""
-    timeline = told(call(1_990, 2_010), call(4_000, 4_001))
+    timeline = timeline_of(call(1_990, 2_010), call(4_000, 4_001))
     assert timeline.seconds() == [
         Second(0, 0, 0, 0, 0, 0, 0, 0),
         Second(1, 0, 0, 0, 0, 0, 0, 0),
@@ -71,7 +71,7 @@ def test_seconds_without_an_answer_are_told_too_and_a_call_counts_where_it_ends(
 
 def test_a_call_that_comes_long_after_its_second_is_counted_all_the_same() -> None:
     """Its second's percentiles are closed by then."""
-    timeline = told(call(0, 10), call(60_000, 60_001), call(0, 500))
+    timeline = timeline_of(call(0, 10), call(60_000, 60_001), call(0, 500))
     assert timeline.seconds()[0] == Second(0, 2, 0, 0, 0, 0, 10, 10)
 
 
@@ -119,12 +119,12 @@ def test_a_call_that_comes_long_after_its_second_is_counted_all_the_same() -> No
 )
 def test_how_long_a_partition_was_asked_and_answered_nobody(calls: list[Call], expected_s: float) -> None:
     """From the first call after the last answer to the next answer, less the time in which nobody asked."""
-    assert told(*calls).unavailable_s(0, 100) == pytest.approx(expected_s, abs=1e-9)
+    assert timeline_of(*calls).unavailable_s(0, 100) == pytest.approx(expected_s, abs=1e-9)
 
 
 def test_a_fault_answers_for_what_it_began_or_made_last() -> None:
     """What was over before or began after it is not its own; what it found counts from its own begin."""
-    timeline = told(call(0, 1_001), call(3_000, 3_001), call(5_000, 7_000))
+    timeline = timeline_of(call(0, 1_001), call(3_000, 3_001), call(5_000, 7_000))
     assert timeline.unavailable_s(0.5, 0.6) == pytest.approx(0.501)
     assert timeline.unavailable_s(2, 4) == 0
     assert timeline.unavailable_s(4, 5.5) == pytest.approx(2)
@@ -172,7 +172,7 @@ CALLS = st.lists(
 @given(CALLS, st.integers(0, 8_000), st.integers(0, 3_000))
 def test_the_timeline_finds_what_its_obvious_twin_finds(calls: list[Call], began_ms: int, lasts_ms: int) -> None:
     """Never less, and more by no more than what beginnings are told apart by."""
-    found_ns = told(*calls).unavailable_s(began_ms / 1e3, (began_ms + lasts_ms) / 1e3) * 1e9
+    found_ns = timeline_of(*calls).unavailable_s(began_ms / 1e3, (began_ms + lasts_ms) / 1e3) * 1e9
     began_ns, ended_ns = began_ms * MS, (began_ms + lasts_ms) * MS
     assert found_ns >= longest_by_hand(calls, began_ns, ended_ns) - 1
     assert found_ns <= longest_by_hand(calls, began_ns, ended_ns + TICK_NS) + TICK_NS + 1
@@ -182,7 +182,7 @@ def test_the_timeline_finds_what_its_obvious_twin_finds(calls: list[Call], began
 @given(st.permutations(range(30)), CALLS)
 def test_counts_sum_up_in_whatever_order_calls_come(order: list[int], calls: list[Call]) -> None:
     """Each call is in one outcome, one protocol and one second; no order is refused."""
-    timeline = told(*(calls[place] for place in order if place < len(calls)))
+    timeline = timeline_of(*(calls[place] for place in order if place < len(calls)))
     counts, seconds = timeline.counts(), timeline.seconds()
     assert sum(counts.values()) == sum(timeline.protocols().values()) == min(len(calls), len(order))
     assert sum(second.done for second in seconds) == counts["done"] + counts["failed"]

@@ -57,11 +57,40 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = START_SECON
 
 
 class Shim(disk.Shim):
-    """The control of a node's disk, with a wait of a test's."""
+    """The control of a node's disk, with what tests need beside: calls that wait, and a power cut."""
+
+    def __init__(self, library: Path, control: Path) -> None:
+        """Takes the compiled library, and a file to make for the control, in a directory of the node's own."""
+        super().__init__(library, control)
+        self._synced = control.with_name("shim.synced")
+        self.environment["FAULT_SHIM_SYNCED"] = str(self._synced)
+
+    def hold(self, calls: int, part: str, skip: int = 0) -> None:
+        """Lets such calls wait until `disarm`."""
+        self.fail(calls, 0, part, skip)
 
     def await_hit(self, hits: int = 1) -> None:
         """Waits until so many calls have failed or are waiting."""
         wait_until(lambda: self.hits >= hits, "a disk call that the shim is waiting for")
+
+    def cut_power(self, data_dir: Path) -> int:
+        """Takes away what no sync had covered when the node was killed; returns how many bytes that were.
+
+        Only what was added to files is taken, not that they were made, renamed or removed. RocksDB's diary and the lock
+        are left alone.
+        """
+        lengths: dict[int, int] = {}
+        for line in self._synced.read_text().splitlines():
+            inode, length = map(int, line.split())
+            lengths[inode] = length
+        lost_bytes = 0
+        for path in data_dir.rglob("*"):
+            if path.is_file() and path.name != "lock" and not path.name.startswith("LOG"):
+                present = path.stat()
+                kept = min(present.st_size, lengths.get(present.st_ino, 0))
+                lost_bytes += present.st_size - kept
+                os.truncate(path, kept)
+        return lost_bytes
 
 
 class Node:

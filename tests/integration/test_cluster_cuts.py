@@ -69,16 +69,22 @@ def _mended(parted: Parted) -> Iterator[None]:
     heal(parted.cluster, parted.network)
 
 
+def part(network: Network, one: str, other: str) -> None:
+    """Cuts both ways."""
+    network.cut(one, other)
+    network.cut(other, one)
+
+
 def cut_off(network: Network) -> None:
     """Leaves the first node with nobody: the minority."""
     for other in (*OTHERS, ZOOKEEPER):
-        network.part(LONELY, other)
+        part(network, LONELY, other)
 
 
 def cut_from_nodes(network: Network) -> None:
     """Leaves the first node with ZooKeeper, where it might have the others put out."""
     for other in OTHERS:
-        network.part(LONELY, other)
+        part(network, LONELY, other)
 
 
 def cut_one_way_out(network: Network) -> None:
@@ -160,7 +166,7 @@ def test_who_reaches_all_goes_on_when_two_do_not_reach_each_other(parted: Parted
     """Of two that do not hear each other one is dropped, and neither put out again and again: the third serves all."""
     cluster, network = parted
     with loads(cluster, cluster.nodes[2:]) as (load, larger):
-        network.part(LONELY, OTHERS[0])
+        part(network, LONELY, OTHERS[0])
         pauses = larger.await_resumed(time.monotonic(), RESUME_SECONDS)
         epochs = cluster.epochs()
         cluster.let_pass(QUIET_SECONDS)
@@ -175,7 +181,7 @@ def test_a_node_that_does_not_reach_zookeeper_serves_as_before(parted: Parted) -
     views = cluster.views()
     with Load(cluster).running() as load:
         load.await_successes(WRITES)
-        network.part(LONELY, ZOOKEEPER)
+        part(network, LONELY, ZOOKEEPER)
         cluster.let_pass(SESSION_SECONDS + QUIET_SECONDS)
         network.heal()
         load.await_successes(WRITES)

@@ -19,8 +19,8 @@ from integration.small_disk import mounted
 
 KIB = 1024
 MIB = 1024 * KIB
-DISK_BYTES = 96 * MIB
-SETTINGS: dict[str, str | int] = {"storage.memory_bytes": 32 * MIB, "storage.disk_reserve_bytes": 40 * MIB}
+DISK_BYTES = 64 * MIB
+SETTINGS: dict[str, str | int] = {"storage.memory_bytes": 32 * MIB, "storage.disk_reserve_bytes": 24 * MIB}
 FILLERS = 4
 VALUE_BYTES = 64 * KIB
 WRITES = 10

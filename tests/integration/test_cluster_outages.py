@@ -18,8 +18,8 @@ from integration.cluster_load import Load
 from integration.cluster_stores import await_equal
 
 SESSION_SECONDS = 2.0
-OUTAGE_SECONDS = 3 * SESSION_SECONDS
-AFTER_SECONDS = 2 * SESSION_SECONDS
+OUTAGE_SECONDS = 2 * SESSION_SECONDS
+AFTER_SECONDS = 1.5 * SESSION_SECONDS
 """Watched after the outage: the controller believes that a node is gone after one session time-out."""
 GAP_SECONDS_MAX = 2.0
 """Without an acknowledged write in a partition: less than a takeover by silence would cost."""

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 
 from corecache.chaos.history import Outcome
-from corecache.chaos.workload import Wish, head_of
+from corecache.chaos.workload import Operation, head_of
 
 ASTONISHING = "protocol: "
 """How the detail of an outcome begins that the documentation does not allow."""
@@ -27,7 +27,7 @@ _SHOWN_BYTES = 120
 _DIGITS_MAX = 18
 
 
-class Told(msgspec.Struct, frozen=True):
+class Fate(msgspec.Struct, frozen=True):
     """What became of a call, in the words of `history.Call`."""
 
     outcome: Outcome
@@ -116,42 +116,46 @@ class Connection(asyncio.Protocol, Generic[Reply]):
             self._waiting.set_exception(error)
 
 
-async def told_by(
-    connection: Connection[Any], wish: Wish, question: bytes, read: Callable[[Wish, Any], Told], ends_at: float
-) -> Told:
+async def fate_of(
+    connection: Connection[Any],
+    operation: Operation,
+    question: bytes,
+    read: Callable[[Operation, Any], Fate],
+    ends_at: float,
+) -> Fate:
     """Asks, and returns what became of it, whatever happens; `read` understands the answer."""
     try:
-        told = read(wish, await connection.ask(question, ends_at))
+        fate = read(operation, await connection.ask(question, ends_at))
     except TimeoutError:
-        return lost(wish, "timed out")
+        return lost(operation, "timed out")
     except OSError as error:
-        return lost(wish, f"connection lost: {type(error).__name__}")
+        return lost(operation, f"connection lost: {type(error).__name__}")
     except Malformed as error:
         return astonishing(str(error))
-    if told.detail.startswith(ASTONISHING):
+    if fate.detail.startswith(ASTONISHING):
         connection.cut()
-    return told
+    return fate
 
 
-def lost(wish: Wish, why: str) -> Told:
+def lost(operation: Operation, why: str) -> Fate:
     """Returns what became of a call that was sent and had no answer (rule 3)."""
-    return Told("not_done" if wish.kind == "get" else "unknown", detail=why)
+    return Fate("not_done" if operation.kind == "get" else "unknown", detail=why)
 
 
-def astonishing(what: str) -> Told:
+def astonishing(what: str) -> Fate:
     """Returns the outcome of a call whose answer the documentation does not allow."""
-    return Told("unknown", detail=ASTONISHING + what)
+    return Fate("unknown", detail=ASTONISHING + what)
 
 
-def found(wish: Wish, octets: bytes, version: int | None) -> Told:
+def found(operation: Operation, octets: bytes, version: int | None) -> Fate:
     """Returns what a read found, if it is a value that somebody may have written there."""
-    if wish.family == "counter":
+    if operation.family == "counter":
         value = octets.decode() if octets.isdigit() and len(octets) <= _DIGITS_MAX else None
     else:
         value = head_of(octets)
     if value is None:
         return astonishing(f"a value of {len(octets):,} bytes that nobody wrote: {shown(octets)}")
-    return Told("done", value, version)
+    return Fate("done", value, version)
 
 
 def shown(octets: bytes) -> str:

@@ -28,7 +28,7 @@ from corecache.chaos.history import READER, Call
 from corecache.chaos.judge import judge
 from corecache.chaos.plan import KINDS, Kind, Planned, Planner
 from corecache.chaos.processes import GroundError
-from corecache.chaos.report import FaultTold, ViolationTold
+from corecache.chaos.report import Fault, Violation
 from corecache.chaos.timeline import Timeline
 from corecache.chaos.workload import Workload
 
@@ -66,8 +66,8 @@ class Totals(msgspec.Struct):
     pauses: list[int] = []
     """The calls answered in each time without a fault between two faults."""
     answered: int = 0
-    faults: list[FaultTold] = []
-    violations: list[ViolationTold] = []
+    faults: list[Fault] = []
+    violations: list[Violation] = []
     skipped: dict[str, int] = {}
     keys: int = 0
     undecided: dict[str, str] = {}
@@ -196,12 +196,12 @@ class Campaign:
                 if not planned.together:
                     await self._over(striking, among=lambda kind: kind.strikes != "the members")
                 await asyncio.sleep(planned.pause_s)
-                striking.add(asyncio.create_task(self._do(planned), name=planned.kind))
+                striking.add(asyncio.create_task(self._strike_once(planned), name=planned.kind))
             await self._over(striking, among=lambda kind: kind.strikes != "the members")
             _, late = await asyncio.wait(striking, timeout=WHOLE_SECONDS) if striking else ((), ())
             for task in late:
-                told = f"{WHOLE_SECONDS:.0f} s after the last other fault it has not come to its end"
-                self._violated("nodes join and are drained", task.get_name(), told)
+                sentence = f"{WHOLE_SECONDS:.0f} s after the last other fault it has not come to its end"
+                self._violated("nodes join and are drained", task.get_name(), sentence)
             await asyncio.gather(*(striking - set(late)))
         finally:
             for task in striking:
@@ -214,7 +214,7 @@ class Campaign:
         await asyncio.gather(*awaited)
         striking -= awaited
 
-    async def _do(self, planned: Planned) -> None:
+    async def _strike_once(self, planned: Planned) -> None:
         targets: list[tuple[str, float]] = []
         skipped = False
 
@@ -240,7 +240,7 @@ class Campaign:
                 self._answered = 0
         if targets and not skipped:
             target, began_s = targets[-1][0], targets[0][1]
-            self.totals.faults.append(FaultTold(planned.kind, target, began_s, self.seconds, 0.0))
+            self.totals.faults.append(Fault(planned.kind, target, began_s, self.seconds, 0.0))
 
     def _begun(self) -> None:
         """Takes note that a fault has begun, and of what was answered since the last one ended."""
@@ -267,7 +267,7 @@ class Campaign:
         lacking = cluster.lacking()
         subject = f"partitions {', '.join(map(str, lacking))}"
         sentence = f"{WHOLE_SECONDS:.0f} s after the last fault they lack copies, or a primary that serves"
-        self.totals.violations.append(ViolationTold("whole again", subject, sentence, cluster.told(lacking)))
+        self.totals.violations.append(Violation("whole again", subject, sentence, cluster.lines_of(lacking)))
 
     def _see_ends(self) -> None:
         """Sees whether nodes have ended that nobody had told to, since it was looked last."""
@@ -275,8 +275,8 @@ class Campaign:
             codes = node.ends_by_itself()
             if len(codes) > self._ends.get(node.name, 0):
                 self._ends[node.name] = len(codes)
-                told = f"it ended with {codes[-1]}: {node.log_tail(3)}"
-                self._violated("nodes don't end by themselves", node.name, told)
+                sentence = f"it ended with {codes[-1]}: {node.log_tail(3)}"
+                self._violated("nodes don't end by themselves", node.name, sentence)
 
     async def _digests(self) -> dict[int, dict[str, str]]:
         """Returns the checksums of all replicas, once they are equal, or after a while."""
@@ -292,8 +292,8 @@ class Campaign:
         copies = min(COPIES, len(cluster.members))
         for number in range(int(cluster.settings["cluster.partitions"])):
             if len(digests.get(number, {})) < copies:
-                told = f"{len(digests.get(number, {}))} of {copies} copies can be compared"
-                self._violated("replicas come level", f"partition {number}", told)
+                sentence = f"{len(digests.get(number, {}))} of {copies} copies can be compared"
+                self._violated("replicas come level", f"partition {number}", sentence)
         return digests
 
     async def _judge(self, workload: Workload, clients: ChaosClients, digests: dict[int, dict[str, str]]) -> None:
@@ -329,4 +329,4 @@ class Campaign:
                 self._violated("acknowledged is kept", call.key, f"its round left {then}, and now it is {now}")
 
     def _violated(self, rule: str, subject: str, sentence: str) -> None:
-        self.totals.violations.append(ViolationTold(rule, subject, sentence, []))
+        self.totals.violations.append(Violation(rule, subject, sentence, []))

@@ -19,11 +19,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from corecache.chaos.asking import ASTONISHING, Connection, Told, told_by
+from corecache.chaos.asking import ASTONISHING, Connection, Fate, fate_of
 from corecache.chaos.history import READER, Call, Protocol
-from corecache.chaos.http_client import HttpConnection, request_of, told_over_http
-from corecache.chaos.resp_client import RespConnection, command_of, told_over_resp
-from corecache.chaos.workload import Wish, Workload
+from corecache.chaos.http_client import HttpConnection, fate_over_http, request_of
+from corecache.chaos.resp_client import RespConnection, command_of, fate_over_resp
+from corecache.chaos.workload import Operation, Workload
 
 _ASTONISHING_MAX = 100
 _PAUSES_MAX = 5.0
@@ -93,8 +93,8 @@ class ChaosClients:
         while not stop.is_set():
             pause_s = client.dice.expovariate(1 / self._pause_s) if self._pause_s else 0.0
             await asyncio.sleep(min(pause_s, _PAUSES_MAX * self._pause_s))
-            wish = self._workload.next(number, protocol)
-            call = await client.call(wish, self._timeout_s)
+            operation = self._workload.next(number, protocol)
+            call = await client.call(operation, self._timeout_s)
             self._workload.seen(number, call)
             self._take(call)
         client.close()
@@ -149,30 +149,30 @@ class Caller:
         self._address: Address | None = None
         self._connection: Connection[Any] | None = None
 
-    async def call(self, wish: Wish, timeout_s: float) -> Call:
+    async def call(self, operation: Operation, timeout_s: float) -> Call:
         """Makes one call, at the node that it is the turn of, and returns what became of it."""
         address = self._choose()
         ends_at = asyncio.get_running_loop().time() + timeout_s
         begin_ns = time.monotonic_ns() - self._began_ns
-        told = await self._ask(address, wish, timeout_s, ends_at)
+        fate = await self._ask(address, operation, timeout_s, ends_at)
         end_ns = time.monotonic_ns() - self._began_ns
-        if told.outcome in ("not_done", "unknown"):
+        if fate.outcome in ("not_done", "unknown"):
             self._leave()
         return Call(
             client=self._number,
             protocol=self._protocol,
             node=address.name,
-            kind=wish.kind,
-            key=wish.key,
+            kind=operation.kind,
+            key=operation.key,
             begin_ns=begin_ns,
             end_ns=end_ns,
-            outcome=told.outcome,
-            value=wish.value if wish.kind == "put" else told.value,
-            amount=wish.amount,
-            condition=wish.condition,
-            version=told.version,
-            ttl_ms=wish.ttl_ms,
-            detail=told.detail,
+            outcome=fate.outcome,
+            value=operation.value if operation.kind == "put" else fate.value,
+            amount=operation.amount,
+            condition=operation.condition,
+            version=fate.version,
+            ttl_ms=operation.ttl_ms,
+            detail=fate.detail,
         )
 
     def close(self) -> None:
@@ -181,18 +181,18 @@ class Caller:
             self._connection.cut()
         self._connection = None
 
-    async def _ask(self, address: Address, wish: Wish, timeout_s: float, ends_at: float) -> Told:
+    async def _ask(self, address: Address, operation: Operation, timeout_s: float, ends_at: float) -> Fate:
         if self._connection is None or self._connection.ended:
             self.close()
             try:
                 async with asyncio.timeout_at(ends_at):
                     self._connection = await self._connected(address)
             except OSError as error:
-                return Told("not_done", detail=f"no connection: {type(error).__name__}")
+                return Fate("not_done", detail=f"no connection: {type(error).__name__}")
         if self._protocol == "http":
-            question = request_of(wish, max(1, int(timeout_s * 1000 * _NODE_SHARE)))
-            return await told_by(self._connection, wish, question, told_over_http, ends_at)
-        return await told_by(self._connection, wish, command_of(wish), told_over_resp, ends_at)
+            question = request_of(operation, max(1, int(timeout_s * 1000 * _NODE_SHARE)))
+            return await fate_of(self._connection, operation, question, fate_over_http, ends_at)
+        return await fate_of(self._connection, operation, command_of(operation), fate_over_resp, ends_at)
 
     async def _connected(self, address: Address) -> Connection[Any]:
         unasked = partial(_told_of, self._astonished, address.name)

@@ -165,7 +165,7 @@ class ChaosCluster:
         """Returns of each partition the newest view that a running node knows, and whether its primary serves it."""
         newest: dict[int, PartitionReport] = {}
         serving: set[tuple[int, int, str]] = set()
-        for node, partition in self._told():
+        for node, partition in self._reported():
             if partition.role == "primary":
                 serving.add((partition.id, partition.view_version, node.name))
             if partition.view is not None:
@@ -185,10 +185,10 @@ class ChaosCluster:
         """
         return {number: self._digests(number, view, seconds) for number, (view, _) in self.partitions().items()}
 
-    def told(self, partitions: Container[int]) -> list[str]:
+    def lines_of(self, partitions: Container[int]) -> list[str]:
         """Returns what each running node says of some partitions, a line each."""
         lines = []
-        for node, partition in self._told():
+        for node, partition in self._reported():
             if partition.id not in partitions:
                 continue
             view = partition.view
@@ -204,7 +204,7 @@ class ChaosCluster:
             )
         return lines
 
-    def _told(self) -> Iterator[tuple[ChaosNode, PartitionReport]]:
+    def _reported(self) -> Iterator[tuple[ChaosNode, PartitionReport]]:
         for node in self.nodes:
             report = node.report() if node.running else None
             for partition in report.partitions if report else ():
@@ -228,8 +228,8 @@ class ChaosCluster:
                 if code is not None:
                     raise GroundError(f"{node.name} ended by itself with {code}:\n{node.log_tail()}")
             if time.monotonic() > deadline:
-                told = "\n".join(self.told(self.lacking()))
-                raise GroundError(f"not within {seconds} s: {what}\n{told}")
+                lines = "\n".join(self.lines_of(self.lacking()))
+                raise GroundError(f"not within {seconds} s: {what}\n{lines}")
             time.sleep(_LOOK_SECONDS)
 
 

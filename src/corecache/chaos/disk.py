@@ -1,4 +1,4 @@
-"""A node's disk as it fails: full, slow, hanging, or with an fsync that says no, at a chosen moment.
+"""A node's disk as it fails: full, slow, or with an fsync that says no, at a chosen moment.
 
 A small library (`shim/faults.c`) is preloaded into the node and stands between it and the kernel. It is compiled at its
 first use, by the machine's own C compiler; `why_not` says if there is none. What it does is in a file that both map: a
@@ -10,7 +10,6 @@ what was written before stays.
 
 import errno
 import mmap
-import os
 import shutil
 import struct
 import subprocess
@@ -61,20 +60,11 @@ class Shim:
         control.write_bytes(bytes(self._FORM.size))
         with control.open("r+b") as file:
             self._shared = mmap.mmap(file.fileno(), self._FORM.size)
-        self._synced = control.with_name("shim.synced")
-        self.environment = {
-            "LD_PRELOAD": str(library),
-            "FAULT_SHIM_CONTROL": str(control),
-            "FAULT_SHIM_SYNCED": str(self._synced),
-        }
+        self.environment = {"LD_PRELOAD": str(library), "FAULT_SHIM_CONTROL": str(control)}
 
     def fail(self, calls: int, error: int, part: str, skip: int = 0, times: int = -1) -> None:
         """Lets calls on files whose path contains `part` fail with `error`, all or some (see shim/faults.c)."""
         self._arm(calls, error, skip, times, 0, part)
-
-    def hold(self, calls: int, part: str, skip: int = 0) -> None:
-        """Lets such calls wait until `disarm`."""
-        self._arm(calls, 0, skip, -1, 0, part)
 
     def slow(self, calls: int, delay_us: int, part: str) -> None:
         """Has each such call take so many microseconds longer, 1 or more."""
@@ -96,25 +86,6 @@ class Shim:
     def hits(self) -> int:
         """How many calls were struck since the last order."""
         return int(self._FORM.unpack(self._shared[:])[5])
-
-    def cut_power(self, data_dir: Path) -> int:
-        """Takes away what no sync had covered when the node was killed; returns how many bytes that were.
-
-        Only what was added to files is taken, not that they were made, renamed or removed. RocksDB's diary and the lock
-        are left alone.
-        """
-        lengths: dict[int, int] = {}
-        for line in self._synced.read_text().splitlines():
-            inode, length = map(int, line.split())
-            lengths[inode] = length
-        lost_bytes = 0
-        for path in data_dir.rglob("*"):
-            if path.is_file() and path.name != "lock" and not path.name.startswith("LOG"):
-                present = path.stat()
-                kept = min(present.st_size, lengths.get(present.st_ino, 0))
-                lost_bytes += present.st_size - kept
-                os.truncate(path, kept)
-        return lost_bytes
 
     def _arm(self, calls: int, error: int, skip: int, times: int, delay_us: int, part: str) -> None:
         self.disarm()

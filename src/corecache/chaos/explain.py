@@ -171,7 +171,7 @@ def _without_effectless(cut: Cut, budget: list[int]) -> list[Call]:
     return effective(kept)
 
 
-def told(history: Least) -> list[str]:
+def in_lines(history: Least) -> list[str]:
     """Returns a history as text, a line for each call."""
     lines = ["what came before is left out: the first call tells how the key is after it"] if history.anchor else []
     marked = (history.culprit.client, history.culprit.begin_ns)

@@ -14,9 +14,9 @@ from urllib.parse import quote
 import httptools
 import msgspec
 
-from corecache.chaos.asking import Connection, Malformed, Told, astonishing, found, shown
+from corecache.chaos.asking import Connection, Fate, Malformed, astonishing, found, shown
 from corecache.chaos.history import ABSENT
-from corecache.chaos.workload import Wish, octets_of
+from corecache.chaos.workload import Operation, octets_of
 from corecache.client.answers import Problem
 
 _METHODS = {"get": "GET", "put": "PUT", "delete": "DELETE"}
@@ -71,65 +71,65 @@ class HttpConnection(Connection[HttpReply]):
             self.ended = True
 
 
-def request_of(wish: Wish, timeout_ms: int) -> bytes:
-    """Returns a wish as a request, with the deadline that the node is to keep."""
-    query = "" if wish.ttl_ms is None else f"?ttl={wish.ttl_ms / 1000:.3f}"
+def request_of(operation: Operation, timeout_ms: int) -> bytes:
+    """Returns an operation as a request, with the deadline that the node is to keep."""
+    query = "" if operation.ttl_ms is None else f"?ttl={operation.ttl_ms / 1000:.3f}"
     lines = [
-        f"{_METHODS[wish.kind]} /v1/kv/{quote(wish.key, safe='/')}{query} HTTP/1.1",
+        f"{_METHODS[operation.kind]} /v1/kv/{quote(operation.key, safe='/')}{query} HTTP/1.1",
         "Host: corecache",
         f"X-CoreCache-Timeout: {timeout_ms}",
     ]
-    if wish.condition == ABSENT:
+    if operation.condition == ABSENT:
         lines.append("If-None-Match: *")
-    elif wish.condition is not None:
-        lines.append(f'If-Match: "{wish.condition}"')
+    elif operation.condition is not None:
+        lines.append(f'If-Match: "{operation.condition}"')
     body = b""
-    if wish.value is not None:
-        body = octets_of(wish.value, wish.size_bytes)
+    if operation.value is not None:
+        body = octets_of(operation.value, operation.size_bytes)
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def told_over_http(wish: Wish, reply: HttpReply) -> Told:
+def fate_over_http(operation: Operation, reply: HttpReply) -> Fate:
     """Returns what an answer means for the call that it answers."""
     version = _version(reply)
-    match wish.kind, reply.status:
+    match operation.kind, reply.status:
         case "get", 200 if version is not None:
-            if (b"x-corecache-expires" in reply.headers) != (wish.family == "mortal"):
+            if (b"x-corecache-expires" in reply.headers) != (operation.family == "mortal"):
                 return astonishing(
-                    f"a {wish.family} key that {'does' if wish.family != 'mortal' else 'does not'} expire"
+                    f"a {operation.family} key that {'does' if operation.family != 'mortal' else 'does not'} expire"
                 )
-            return found(wish, reply.body, version)
+            return found(operation, reply.body, version)
         case "put", 204 if version is not None:
-            return Told("done", wish.value, version)
+            return Fate("done", operation.value, version)
         case "delete", 204:
-            return Told("done")
-    return _told_of_problem(wish, reply, version)
+            return Fate("done")
+    return _fate_of_problem(operation, reply, version)
 
 
-def _told_of_problem(wish: Wish, reply: HttpReply, version: int | None) -> Told:
+def _fate_of_problem(operation: Operation, reply: HttpReply, version: int | None) -> Fate:
     said = _problem(reply)
     if said is None or said.status != reply.status:
-        return astonishing(f"{reply.status} to {wish.kind}: {shown(reply.body)}")
-    writes = wish.kind != "get"
+        return astonishing(f"{reply.status} to {operation.kind}: {shown(reply.body)}")
+    writes = operation.kind != "get"
     match reply.status, said.code, said.outcome:
         case 404, "key_not_found", None if not writes:
-            return Told("done", None, ABSENT)
-        case 404, "key_not_found", "not_done" if wish.kind == "delete":
-            return Told("failed", None, ABSENT, said.code)
-        case 412, "condition_failed", "not_done" if writes and wish.condition is not None:
-            return Told("failed", None, ABSENT if version is None else version, said.code)
+            return Fate("done", None, ABSENT)
+        case 404, "key_not_found", "not_done" if operation.kind == "delete":
+            return Fate("failed", None, ABSENT, said.code)
+        case 412, "condition_failed", "not_done" if writes and operation.condition is not None:
+            return Fate("failed", None, ABSENT if version is None else version, said.code)
         case 503, _, outcome if outcome == "not_done" or (outcome is None and not writes):
-            return Told("not_done", detail=said.code)
+            return Fate("not_done", detail=said.code)
         case 408, "request_too_slow", _:
-            return Told("not_done", detail=said.code)
-        case 507, "disk_full", "not_done" if wish.kind == "put":
-            return Told("not_done", detail=said.code)
+            return Fate("not_done", detail=said.code)
+        case 507, "disk_full", "not_done" if operation.kind == "put":
+            return Fate("not_done", detail=said.code)
         case 504, _, "unknown" if writes:
-            return Told("unknown", detail=said.code)
+            return Fate("unknown", detail=said.code)
         case 500, code, outcome if code in _BROKEN_CODES and outcome == ("unknown" if writes else None):
-            return Told("unknown" if writes else "not_done", detail=said.code)
-    return astonishing(f"{reply.status} {said.code} ({said.outcome}) to {wish.kind}: {said.detail}")
+            return Fate("unknown" if writes else "not_done", detail=said.code)
+    return astonishing(f"{reply.status} {said.code} ({said.outcome}) to {operation.kind}: {said.detail}")
 
 
 def _version(reply: HttpReply) -> int | None:

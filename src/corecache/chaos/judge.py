@@ -17,11 +17,11 @@ from typing import Final
 
 import msgspec
 
-from corecache.chaos.explain import Least, least, line, told, until
+from corecache.chaos.explain import Least, in_lines, least, line, until
 from corecache.chaos.history import READER, Call
 from corecache.chaos.linearizability import Expiry, UndecidedError, linearization
 from corecache.chaos.register import has_effect
-from corecache.chaos.report import ViolationTold
+from corecache.chaos.report import Violation
 
 WRITTEN: Final = "a value found was written"
 NOT_DONE: Final = "not done is never present"
@@ -47,14 +47,14 @@ _CALLS_TOLD: Final = 20
 class KeyJudged(msgspec.Struct, frozen=True):
     """What is to be said of a key: a violation, or why it is undecided ("" if it is not)."""
 
-    violation: ViolationTold | None = None
+    violation: Violation | None = None
     undecided: str = ""
 
 
 class Judged(msgspec.Struct, frozen=True):
     """What is to be said of a campaign: violations, why keys are undecided, and how much was judged."""
 
-    violations: list[ViolationTold]
+    violations: list[Violation]
     undecided: dict[str, str]
     keys: int
     calls: int
@@ -75,17 +75,17 @@ def by_key(calls: Iterable[Call]) -> dict[str, list[Call]]:
     return keys
 
 
-def summed(judged: Mapping[str, KeyJudged], replicas: Sequence[ViolationTold], calls: int) -> Judged:
+def summed(judged: Mapping[str, KeyJudged], replicas: Sequence[Violation], calls: int) -> Judged:
     """Puts together what was said of keys and of replicas."""
     violations = [each.violation for each in judged.values() if each.violation is not None]
     undecided = {key: each.undecided for key, each in judged.items() if each.undecided}
     return Judged([*violations, *replicas], undecided, len(judged), calls)
 
 
-def judge_replicas(digests: Mapping[int, Mapping[str, str]]) -> list[ViolationTold]:
+def judge_replicas(digests: Mapping[int, Mapping[str, str]]) -> list[Violation]:
     """Names the partitions whose replicas do not hold the same; `digests` are by partition and node."""
     return [
-        ViolationTold(
+        Violation(
             EQUAL,
             f"partition {partition}",
             f"the replicas of partition {partition} do not hold the same",
@@ -103,7 +103,7 @@ def judge_key(calls: Sequence[Call]) -> KeyJudged:
     try:
         if linearization(calls) is None:
             history = least(calls)
-            return KeyJudged(_convicted(_broken(calls, history), calls, told(history)))
+            return KeyJudged(_convicted(_broken(calls, history), calls, in_lines(history)))
     except UndecidedError:
         return KeyJudged(undecided="the search for an order was given up")
     if not any(call.client == READER and call.outcome == "done" for call in calls):
@@ -111,9 +111,9 @@ def judge_key(calls: Sequence[Call]) -> KeyJudged:
     return KeyJudged()
 
 
-def _convicted(rule: str, calls: Sequence[Call], history: list[str]) -> ViolationTold:
+def _convicted(rule: str, calls: Sequence[Call], history: list[str]) -> Violation:
     key = calls[0].key
-    return ViolationTold(rule, key, f"key {key!r}: {_SENTENCES[rule]}", history)
+    return Violation(rule, key, f"key {key!r}: {_SENTENCES[rule]}", history)
 
 
 def _unwritten(calls: Sequence[Call]) -> list[tuple[str, str]]:

@@ -129,11 +129,6 @@ class Network:
         """Lets nothing that one sends reach the other."""
         self._change(sender, receiver, cut=True)
 
-    def part(self, one: str, other: str) -> None:
-        """Cuts both ways."""
-        self.cut(one, other)
-        self.cut(other, one)
-
     def delay(self, sender: str, receiver: str, mean_ms: float, jitter_ms: float = 0.0) -> None:
         """Has each frame take longer, evenly between mean - jitter and mean + jitter; that changes their order."""
         self._change(sender, receiver, mean_ms=mean_ms, jitter_ms=jitter_ms)

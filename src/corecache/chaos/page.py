@@ -14,7 +14,7 @@ from statistics import median
 from textwrap import wrap
 from typing import Final
 
-from corecache.chaos.report import FaultTold, Report, Second, ViolationTold
+from corecache.chaos.report import Fault, Report, Second, Violation
 
 _WIDTH: Final = 100
 _VIOLATIONS_SHOWN: Final = 3
@@ -47,7 +47,7 @@ def _head(report: Report) -> Iterator[str]:
     yield f"Run again   {report.replay}"
 
 
-def _violations(violations: Sequence[ViolationTold]) -> Iterator[str]:
+def _violations(violations: Sequence[Violation]) -> Iterator[str]:
     for violation in violations[:_VIOLATIONS_SHOWN]:
         yield ""
         yield from _wrapped(f"Violation of {violation.rule}, {violation.subject}: {violation.sentence}", "  ")
@@ -93,8 +93,8 @@ def _speed(timeline: Sequence[Second]) -> Iterator[str]:
     yield from _wrapped(f"In the median second: {'; '.join(parts)}", "    ", "  ")
 
 
-def _faults(faults: Sequence[FaultTold]) -> Iterator[str]:
-    by_kind: dict[str, list[FaultTold]] = {}
+def _faults(faults: Sequence[Fault]) -> Iterator[str]:
+    by_kind: dict[str, list[Fault]] = {}
     for fault in faults:
         by_kind.setdefault(fault.kind, []).append(fault)
     if not by_kind:

@@ -19,7 +19,7 @@ from statistics import fmean, median
 from textwrap import shorten
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from corecache.chaos.report import FaultTold, Report, Second
+from corecache.chaos.report import Fault, Report, Second
 from corecache.errors import CallerFault
 
 if TYPE_CHECKING:
@@ -183,15 +183,15 @@ def _draw_latency(
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.02), frameon=False)
 
 
-def _lanes(faults: Sequence[FaultTold]) -> dict[str, list[FaultTold]]:
+def _lanes(faults: Sequence[Fault]) -> dict[str, list[Fault]]:
     """Returns the faults by kind, in the order in which the kinds first struck; in a lane, in order of their begin."""
-    lanes: dict[str, list[FaultTold]] = {}
+    lanes: dict[str, list[Fault]] = {}
     for fault in sorted(faults, key=lambda fault: fault.began_s):
         lanes.setdefault(fault.kind, []).append(fault)
     return lanes
 
 
-def _draw_faults(axes: "Axes", lanes: dict[str, list[FaultTold]], report: Report) -> None:
+def _draw_faults(axes: "Axes", lanes: dict[str, list[Fault]], report: Report) -> None:
     axes.set_ylim(max(1, len(lanes)) - 0.5, -0.5)
     axes.set_yticks(range(len(lanes)), list(lanes))
     axes.tick_params(axis="y", length=0)
@@ -203,7 +203,7 @@ def _draw_faults(axes: "Axes", lanes: dict[str, list[FaultTold]], report: Report
         colour = _LANE_COLOURS[lane % len(_LANE_COLOURS)]
         bars = [(fault.began_s, max(least_s, fault.ended_s - fault.began_s)) for fault in faults]
         axes.broken_barh(bars, (lane - 0.36, 0.72), color=colour, linewidth=0)
-        _write_beside(axes, lane, f"{len(faults):,}", _told(max(fault.unavailable_s for fault in faults)))
+        _write_beside(axes, lane, f"{len(faults):,}", _in_seconds(max(fault.unavailable_s for fault in faults)))
         if len(report.faults) <= _NAMED_MAX:
             _name_targets(axes, lane, faults, letter_s, report.seconds)
     axes.set_xlabel("seconds from the campaign's start")
@@ -219,11 +219,11 @@ def _write_beside(axes: "Axes", lane: int, count: str, longest: str) -> None:
         axes.annotate(text, (place, lane), xycoords=("axes fraction", "data"), va="center", ha="right", size=8)
 
 
-def _told(unavailable_s: float) -> str:
+def _in_seconds(unavailable_s: float) -> str:
     return f"{unavailable_s:.2f} s" if unavailable_s else "none"
 
 
-def _name_targets(axes: "Axes", lane: int, faults: Sequence[FaultTold], letter_s: float, seconds: float) -> None:
+def _name_targets(axes: "Axes", lane: int, faults: Sequence[Fault], letter_s: float, seconds: float) -> None:
     """Writes beside each bar whom the fault struck, if there is room before the next bar or after the last."""
     for index, fault in enumerate(faults):
         needs_s = (len(fault.target) + 2) * letter_s

@@ -7,7 +7,7 @@ import msgspec
 Verdict = Literal["passed", "violation", "void"]
 
 
-class FaultTold(msgspec.Struct, frozen=True):
+class Fault(msgspec.Struct, frozen=True):
     """A fault: its kind, whom it struck, when (seconds from the campaign's start), and what clients saw of it.
 
     `unavailable_s` is the longest time, begun or gone on during the fault, in which some partition was asked and
@@ -21,7 +21,7 @@ class FaultTold(msgspec.Struct, frozen=True):
     unavailable_s: float
 
 
-class ViolationTold(msgspec.Struct, frozen=True):
+class Violation(msgspec.Struct, frozen=True):
     """What must not be: which rule, of which key (or partition), in a sentence, and the least history that shows it."""
 
     rule: str
@@ -55,9 +55,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     operations: dict[str, int]
     protocols: dict[str, int]
-    faults: list[FaultTold]
+    faults: list[Fault]
     not_run: dict[str, str]
-    violations: list[ViolationTold]
+    violations: list[Violation]
     timeline: list[Second]
     replay: str
     version: str

@@ -23,7 +23,7 @@ from corecache.chaos.page import page
 from corecache.chaos.picture import draw
 from corecache.chaos.plan import KINDS, Means, sort_out
 from corecache.chaos.power import PowerGrid
-from corecache.chaos.report import FaultTold, Report, Verdict
+from corecache.chaos.report import Fault, Report, Verdict
 from corecache.chaos.timeline import Timeline
 from corecache.errors import CallerFault
 from corecache.placement.slots import partition_of
@@ -93,7 +93,7 @@ def run(wish: Wish, stage: Stage, directory: Path, replay: str, tell: Callable[[
     finally:
         if campaign is None:
             shutil.rmtree(ground, ignore_errors=True)
-    report = _told(campaign, timeline, stage, replay, not_run, why)
+    report = _report(campaign, timeline, stage, replay, not_run, why)
     if report.verdict == "passed":
         shutil.rmtree(ground)
     return report
@@ -116,7 +116,7 @@ def write(report: Report, directory: Path, tell: Callable[[str], None]) -> list[
     return files
 
 
-def _told(
+def _report(
     campaign: Campaign, timeline: Timeline, stage: Stage, replay: str, not_run: dict[str, str], interrupted: str
 ) -> Report:
     totals = campaign.totals
@@ -133,9 +133,7 @@ def _told(
         elif kind not in struck and kind not in not_run:
             not_run[kind] = "its turn did not come in this time"
     faults = [
-        FaultTold(
-            each.kind, each.target, each.began_s, each.ended_s, timeline.unavailable_s(each.began_s, each.ended_s)
-        )
+        Fault(each.kind, each.target, each.began_s, each.ended_s, timeline.unavailable_s(each.began_s, each.ended_s))
         for each in totals.faults
     ]
     return Report(

@@ -78,7 +78,7 @@ class Timeline:
         Latencies are those of calls that were answered: of gets, and of everything else.
         """
         nothing = _Tally()
-        return [self._seconds.get(at_s, nothing).told(at_s) for at_s in range(self._newest_s + 1)]
+        return [self._seconds.get(at_s, nothing).second(at_s) for at_s in range(self._newest_s + 1)]
 
     def unavailable_s(self, began_s: float, ended_s: float) -> float:
         """Returns for how many seconds, at the longest, some partition was asked and answered nobody.
@@ -180,7 +180,7 @@ class _Tally:
         self._reads_ns.clear()
         self._writes_ns.clear()
 
-    def told(self, at_s: int) -> Second:
+    def second(self, at_s: int) -> Second:
         return Second(at_s, self.done, self.not_done, self.unknown, *(self._percentiles or self._measured()))
 
     def _measured(self) -> tuple[float, float, float, float]:

@@ -1,7 +1,7 @@
 """What the clients of a campaign ask next, drawn from a seed. Pure: nothing is sent here, and no clock is read.
 
-Rule 1: the same seed and prefix, the same clients in the same turn and the same answers give the same wishes.
-Rule 2: no value is wished twice, and each can be told from any other by its first bytes (`octets_of`, `head_of`).
+Rule 1: the same seed and prefix, the same clients in the same turn and the same answers give the same operations.
+Rule 2: no value is written twice, and each can be told from any other by its first bytes (`octets_of`, `head_of`).
 Rule 3: the history of a key stays short enough to be judged: after so many calls, or so many unknown outcomes, its
 generation is retired and a new key takes its place. What is retired is still read now and then, and never written.
 
@@ -51,7 +51,7 @@ _RESP_WRITES = ("put", "put if absent", "put if present", "delete")
 _RESP_WEIGHTS = (52, 16, 16, 16)
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """What a client is to ask, in the words of `history.Call`; `size_bytes` is how long the written value is to be."""
 
     family: Family
@@ -78,7 +78,7 @@ class _Generation:
 
 
 class Workload:
-    """The wishes of all clients. Keys begin with `prefix`, which has to be the campaign's own."""
+    """What all clients are to ask. Keys begin with `prefix`, which has to be the campaign's own."""
 
     def __init__(self, seed: int, prefix: str) -> None:
         self._seed = seed
@@ -94,19 +94,19 @@ class Workload:
         for family, count in _PLACES.items():
             self._places[family] = [self._generation(family, place, 1) for place in range(count)]
 
-    def next(self, client: int, protocol: Protocol) -> Wish:
+    def next(self, client: int, protocol: Protocol) -> Operation:
         """Returns what a client asks next, over the protocol that it speaks."""
         dice = self._dice_of(client)
         family = dice.choices(_FAMILIES, _SHARES)[0]
         finished = self._retired if dice.random() < 0.5 else self._entries
         if family is None and finished:
-            wish = self.reading(dice.choice(finished))
+            operation = self.reading(dice.choice(finished))
         elif family == "ledger":
-            wish = self._entry(dice)
+            operation = self._entry(dice)
         else:
-            wish = self._live(dice, family or "register", client, protocol)
-        self._families[wish.key] = wish.family
-        return wish
+            operation = self._live(dice, family or "register", client, protocol)
+        self._families[operation.key] = operation.family
+        return operation
 
     def seen(self, client: int, call: Call) -> None:
         """Takes what a client was told: versions for its next conditions, and what makes a key's history long."""
@@ -128,34 +128,34 @@ class Workload:
         """Returns all keys asked so far, in the order in which they first were."""
         return list(self._families)
 
-    def reading(self, key: str) -> Wish:
-        """Returns the wish to read a key that was asked before. Raises: KeyError for another."""
-        return Wish(family=self._families[key], kind="get", key=key)
+    def reading(self, key: str) -> Operation:
+        """Returns the operation to read a key that was asked before. Raises: KeyError for another."""
+        return Operation(family=self._families[key], kind="get", key=key)
 
     def dice(self, name: str) -> random.Random:
         """Returns new dice: others for each seed, each prefix and each name."""
         return random.Random(f"{self._seed}/{self._prefix}/{name}")  # noqa: S311 they keep no secret
 
-    # What is wished.
+    # What is asked next.
 
-    def _live(self, dice: random.Random, family: Family, client: int, protocol: Protocol) -> Wish:
+    def _live(self, dice: random.Random, family: Family, client: int, protocol: Protocol) -> Operation:
         places = self._places[family]
         # The square makes the first places hot: of 24, the first is asked at every fifth call. Mortals have to wait.
         chance = dice.random() if family == "mortal" else dice.random() ** 2
         generation = places[int(len(places) * chance)]
         generation.calls += 1
         if dice.random() < _READ_SHARES[family] or (family == "counter" and protocol == "http"):
-            return Wish(family=family, kind="get", key=generation.key)
+            return Operation(family=family, kind="get", key=generation.key)
         if family == "counter":
             amount = 1 if dice.random() < 0.5 else dice.randint(2, 9)
-            return Wish(family=family, kind="add", key=generation.key, amount=amount)
+            return Operation(family=family, kind="add", key=generation.key, amount=amount)
         if family == "mortal":
             least, most = _TTL_MS
             ttl_ms = least + int((most - least) * dice.random() ** 3)
             return self._put(dice, family, generation.key, ttl_ms=ttl_ms)
         return self._write(dice, generation, client, protocol)
 
-    def _write(self, dice: random.Random, generation: _Generation, client: int, protocol: Protocol) -> Wish:
+    def _write(self, dice: random.Random, generation: _Generation, client: int, protocol: Protocol) -> Operation:
         names, weights = (_HTTP_WRITES, _HTTP_WEIGHTS) if protocol == "http" else (_RESP_WRITES, _RESP_WEIGHTS)
         kind, _, name = dice.choices(names, weights)[0].partition(" if ")
         condition = None
@@ -169,9 +169,9 @@ class Workload:
         if kind == "put":
             return self._put(dice, "register", generation.key, condition)
         # A delete can't ask for the absence of what it deletes.
-        return Wish(family="register", kind="delete", key=generation.key, condition=condition or None)
+        return Operation(family="register", kind="delete", key=generation.key, condition=condition or None)
 
-    def _entry(self, dice: random.Random) -> Wish:
+    def _entry(self, dice: random.Random) -> Operation:
         self._ledger += 1
         key = self._name("ledger", self._ledger, 1)
         self._entries.append(key)
@@ -179,10 +179,10 @@ class Workload:
 
     def _put(
         self, dice: random.Random, family: Family, key: str, condition: int | None = None, ttl_ms: int | None = None
-    ) -> Wish:
+    ) -> Operation:
         self._values += 1
         size_bytes = dice.randint(*(_LARGE_BYTES if dice.random() < _LARGE_SHARE else _SMALL_BYTES))
-        return Wish(
+        return Operation(
             family=family,
             kind="put",
             key=key,
@@ -218,11 +218,11 @@ class Workload:
 
 
 def octets_of(head: str, size_bytes: int) -> bytes:
-    """Returns a value that names itself and its length, as long as asked, or as short as that takes.
+    """Returns a value that names itself twice, and its length; as long as asked, or as short as that takes.
 
-    Requires: less than 100,000 bytes.
+    With a name that stood in it once, a changed digit would make it another's value. Requires: less than 100,000 bytes.
     """
-    length = max(size_bytes, len(head) + 7)
+    length = max(size_bytes, 2 * len(head) + 7)
     pattern = f"{head}."
     return (f"{head}/{length:05}/" + pattern * (length // len(pattern) + 1))[:length].encode()
 

@@ -3,7 +3,7 @@
 import math
 from random import Random
 
-from corecache.chaos.report import FaultTold, Report, Second, Verdict, ViolationTold
+from corecache.chaos.report import Fault, Report, Second, Verdict, Violation
 
 KINDS = {
     "kill": (0.2, 5, 2.2),
@@ -33,9 +33,9 @@ KINDS = {
 """How long a fault lasts, in seconds, at least and at most; and about how long its users feel it."""
 
 
-def struck(seconds: float, dice: Random, pause: tuple[float, float] = (1.0, 4.0)) -> list[FaultTold]:
+def struck(seconds: float, dice: Random, pause: tuple[float, float] = (1.0, 4.0)) -> list[Fault]:
     """Returns faults of all kinds, dealt over so many seconds."""
-    faults: list[FaultTold] = []
+    faults: list[Fault] = []
     deck: list[str] = []
     at_s = dice.uniform(*pause)
     while at_s < seconds:
@@ -47,14 +47,14 @@ def struck(seconds: float, dice: Random, pause: tuple[float, float] = (1.0, 4.0)
         lasts_s = dice.uniform(least, most)
         target = "all nodes" if kind.endswith("all") else f"n{dice.randrange(1, 4)}"
         felt_s = felt * dice.uniform(0.7, 1.3)
-        faults.append(FaultTold(kind, target, round(at_s, 3), round(at_s + lasts_s, 3), round(felt_s, 3)))
+        faults.append(Fault(kind, target, round(at_s, 3), round(at_s + lasts_s, 3), round(felt_s, 3)))
         at_s += lasts_s + dice.uniform(*pause)
     return faults
 
 
-def seconds_told(seconds: int, faults: list[FaultTold], dice: Random, rate: int = 900) -> list[Second]:
+def seconds_of(seconds: int, faults: list[Fault], dice: Random, rate: int = 900) -> list[Second]:
     """Returns a timeline in which each fault leaves its mark: fewer answers, slower ones, and some that never came."""
-    told = []
+    timeline = []
     for at_s in range(seconds):
         harm = max(
             (
@@ -68,18 +68,18 @@ def seconds_told(seconds: int, faults: list[FaultTold], dice: Random, rate: int 
         not_done, unknown = round(rate * 0.12 * harm * dice.random()), round(12 * harm * dice.random())
         read, write = dice.uniform(0.7, 0.9) * (1 + 3 * harm), dice.uniform(2.2, 3.0) * (1 + 3 * harm)
         high = 1 + 400 * harm**2
-        told.append(
+        timeline.append(
             Second(at_s, done, not_done, unknown, read, read * 4 * high**0.8, write, write * 3 * high)
             if done
             else Second(at_s, 0, not_done, unknown, 0, 0, 0, 0)
         )
-    return told
+    return timeline
 
 
 def campaign(
     seconds: int,
     seed: int = 4711,
-    faults: list[FaultTold] | None = None,
+    faults: list[Fault] | None = None,
     verdict: Verdict = "passed",
     not_run: dict[str, str] | None = None,
 ) -> Report:
@@ -87,13 +87,13 @@ def campaign(
     dice = Random(seed)
     if faults is None:
         faults = struck(seconds, dice)
-    timeline = seconds_told(seconds, faults, dice)
+    timeline = seconds_of(seconds, faults, dice)
     done = sum(second.done for second in timeline)
     history = [
         "client 7  put    account:12 = v1402   0.000 .. 3.182 ms   done, version 88",
         "client 2  get    account:12 -> v1399   4.020 .. 4.771 ms   done, version 87",
     ]
-    violation = ViolationTold(
+    violation = Violation(
         "linearizability", "key account:12", "a get found what a put had replaced before the get was made", history
     )
     return Report(
