@@ -15,6 +15,8 @@ Rules:
    uncommitted writes.
 """
 
+from collections.abc import Iterable
+
 from corecache.identity import Member, Milliseconds, NodeId, Sequence
 from corecache.placement.view import View
 from corecache.replication.actions import Action, ReadLog, ReadView, Send
@@ -54,7 +56,7 @@ class Backups:
         self.barrier: Sequence | None = None
         """The first entry of this epoch, None before it is appended. Who joins is served after it is applied."""
         self.required: tuple[Member, ...] = ()
-        """The required set without this replica; `membership.py` keeps it."""
+        """The required set without this replica."""
 
     def _edge(self) -> Position:
         edge = self._state.log.position(self._state.log.applied)
@@ -71,6 +73,11 @@ class Backups:
         """Returns a member's progress, None if it is a stranger."""
         progress = self.progress.get(member.node)
         return progress if progress is not None and progress.member == member else None
+
+    def require(self, members: Iterable[Member]) -> None:
+        """Takes the required set without this replica; `membership.py` keeps it."""
+        self.required = tuple(dict.fromkeys(members))
+        self._state.peers.lease_ends.pop(self._state.partition, None)
 
     def committed(self, own: Sequence) -> Sequence:
         """Returns the highest sequence that the required set and this replica's own disk have (R4)."""
@@ -310,7 +317,7 @@ class Backups:
         state = self._state
         for progress in self.progress.values():
             peer = state.peers[progress.member.node]
-            if peer.covers(state.partition, state.facts.epoch, progress.member, now):
+            if now < peer.lease_end(state.partition, state.facts.epoch, progress.member):
                 # Not the present time: a lease lasts after its granter has fallen silent, and that one is to be dropped
                 # before it has missed this primary for long enough to take over (R9, R11).
                 progress.heard_at = max(progress.heard_at, peer.answered_at)

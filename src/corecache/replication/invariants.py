@@ -25,3 +25,5 @@ def check(replica: Replica) -> None:
         assert view.primary == replica.member, "a primary that its view does not name"
         assert view.incarnation == replica.incarnation, "a primary of another incarnation"
         assert replica.failed is None, "a primary with a failed disk"
+        noted = replica.state.peers.lease_ends.get(replica.partition)
+        assert noted in (None, replica.primary.leases_end()), "the end of the leases is not what was noted"

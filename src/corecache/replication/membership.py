@@ -70,7 +70,7 @@ class Membership:
         for view in self._unsettled():
             named += view.in_sync
         named += [each.member for each in self._backups.progress.values() if each.counted_since is not None]
-        self._backups.required = tuple(dict.fromkeys(member for member in named if member != self._state.member))
+        self._backups.require(member for member in named if member != self._state.member)
 
     def _unsettled(self) -> list[View]:
         """Returns the proposals that may yet win (R18)."""

@@ -33,6 +33,7 @@ class Peer:
     __slots__ = (
         "_claims",
         "_covered",
+        "_lease_ends",
         "_lease_until",
         "_number",
         "_sent",
@@ -50,9 +51,10 @@ class Peer:
         "table_heard",
     )
 
-    def __init__(self, node: NodeId) -> None:
-        """Knows nothing yet but the name."""
+    def __init__(self, node: NodeId, lease_ends: dict[PartitionId, Milliseconds]) -> None:
+        """Knows nothing yet but the name. `lease_ends` are forgotten when what this peer has granted changes."""
         self.node = node
+        self._lease_ends = lease_ends
         self.incarnation = Incarnation(0)
         self.heard_at = _LONG_AGO
         self.linked = False
@@ -71,6 +73,7 @@ class Peer:
         self._sent: deque[tuple[int, Milliseconds, int, tuple[Claim, ...]]] = deque(maxlen=_BEATS_KEPT)
         self._covered: dict[PartitionId, Claim] = {}
         self._lease_until = _LONG_AGO
+        self._lease_ends.clear()
         self.answered_at = _LONG_AGO
         """When the last beat was sent that was answered with a grant."""
 
@@ -120,28 +123,33 @@ class Peer:
         self.answered_at = sent_at
         withheld = frozenset(grant.withheld)
         self._covered = {claim.partition: claim for claim in claims if claim.partition not in withheld}
+        self._lease_ends.clear()
         return tuple(claim for claim in claims if claim.partition in withheld)
 
     def _counted_from(self, sent_at: Milliseconds, grant: Grant, margin_ms: int) -> Milliseconds:
         """Returns until when a lease holds (rule 1)."""
         return Milliseconds(sent_at + grant.lease_ms - margin_ms)
 
-    def covers(self, partition: PartitionId, epoch: Epoch, member: Member, now: Milliseconds) -> bool:
-        """Says whether a lease from that member holds, for a partition that this node leads in an epoch."""
-        if now >= self._lease_until:
-            return False
+    def lease_end(self, partition: PartitionId, epoch: Epoch, member: Member) -> Milliseconds:
+        """Returns until when a lease from that member holds, for a partition that this node leads in an epoch."""
         claim = self._covered.get(partition)
-        return claim is not None and claim.epoch == epoch and claim.replica == member.replica
+        covered = claim is not None and claim.epoch == epoch and claim.replica == member.replica
+        return self._lease_until if covered else _LONG_AGO
 
 
 class Peers:
     """All other nodes that this one has to do with."""
 
-    __slots__ = ("_peers", "full", "leaving", "suspect_from")
+    __slots__ = ("_peers", "full", "lease_ends", "leaving", "suspect_from")
 
     def __init__(self) -> None:
         """Knows nobody yet."""
         self._peers: dict[NodeId, Peer] = {}
+        self.lease_ends: dict[PartitionId, Milliseconds] = {}
+        """When the first of the leases that a primary needs ends, by partition, as far as it was asked for.
+
+        Forgotten whenever a grant, an incarnation or a required set changes.
+        """
         self.leaving = False
         """Whether this node itself is stopping, and hands over all that it leads."""
         self.full = False
@@ -153,9 +161,5 @@ class Peers:
         """Returns a peer, made when it is first asked for."""
         peer = self._peers.get(node)
         if peer is None:
-            peer = self._peers[node] = Peer(node)
+            peer = self._peers[node] = Peer(node, self.lease_ends)
         return peer
-
-    def keep(self, nodes: list[NodeId]) -> None:
-        """Forgets all others."""
-        self._peers = {node: self[node] for node in nodes}

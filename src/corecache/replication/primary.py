@@ -53,7 +53,9 @@ class Primary:
         "_alarm",
         "_date",
         "_held",
+        "_lease_ends",
         "_minima",
+        "_partition",
         "_pending",
         "_state",
         "_unapplied_bytes",
@@ -72,6 +74,8 @@ class Primary:
         self.backups = Backups(state, throttle, state.confirmed.view, now)
         self.membership = Membership(state, self.backups, lambda: not self._pending.parked())
         self._state = state
+        self._partition = state.partition
+        self._lease_ends = state.peers.lease_ends
         self._pending = Pending(state.log.version)
         for entry in state.log.window:
             self._pending.replay(entry)
@@ -95,11 +99,16 @@ class Primary:
 
     def holds_leases(self, now: Milliseconds) -> bool:
         """Says whether every other member of the required set has granted a lease that has not run out (R7)."""
-        state = self._state
-        for member in self.backups.required:
-            if not state.peers[member.node].covers(state.partition, self.epoch, member, now):
-                return False
-        return True
+        end = self._lease_ends.get(self._partition)
+        if end is None:
+            end = self._lease_ends[self._partition] = self.leases_end()
+        return now < end
+
+    def leases_end(self) -> Milliseconds:
+        """Asks each of those members, as a read should not have to: returns when the first of their leases ends."""
+        peers, partition = self._state.peers, self._partition
+        ends = [peers[member.node].lease_end(partition, self.epoch, member) for member in self.backups.required]
+        return min(ends, default=_NO_END)
 
     def may_answer(self, now: Milliseconds) -> bool:
         """Says whether a linearizable read may be answered now (R7)."""
@@ -377,6 +386,7 @@ class Primary:
 
 
 _NO_DEADLINE = Milliseconds(1 << 62)
+_NO_END = Milliseconds(1 << 62)
 
 
 def _wrote(results: list[Result]) -> bool:

@@ -295,12 +295,17 @@ class Checks:
         self.refused[value] = reason
 
     def written(self, node: NodeId, partition: PartitionId, version: int, view: View) -> None:
-        """Checks a put that is answered as done: it is committed, and on as many disks as it should be (R5)."""
+        """Checks a put that is answered as done: it is committed, and on as many disks as it should be (R5).
+
+        `view` is what the primary knows. In a newer one another may stand for a member of it, which may have discarded
+        its copy already: both count.
+        """
         history = self.histories[partition]
         sequence = history.versions.get(version)
         if sequence is None:
             raise ViolationError(f"p{partition} on {node} answers version {version} as written; it is not committed")
-        copies = sum(1 for member in view.in_sync if self._holds(partition, member, sequence))
+        members = {*view.in_sync, *self.views[partition].view.in_sync}
+        copies = sum(1 for member in members if self._holds(partition, member, sequence))
         if copies < view.min_in_sync:
             raise ViolationError(f"p{partition}: version {version} is answered as written with {copies} copies")
 

@@ -108,7 +108,7 @@ def counts_no_proposal(true: Callable[..., Any]) -> Callable[..., Any]:
         named = [*self.view.in_sync]
         if not self._unsettled():
             named += [each.member for each in self._backups.progress.values() if each.counted_since is not None]
-        self._backups.required = tuple(dict.fromkeys(member for member in named if member != self._state.member))
+        self._backups.require(member for member in named if member != self._state.member)
 
     return count
 
