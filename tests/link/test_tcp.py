@@ -1,9 +1,15 @@
 """The link over TCP, with real sockets: what goes over them, and what becomes of peers that are gone, odd or slow."""
 
 import asyncio
+import gc
+import os
 import signal
+import socket
+import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 import pytest
@@ -12,12 +18,17 @@ from structlog.testing import capture_logs
 from corecache.config import MIB
 from corecache.errors import CallerFault
 from corecache.identity import Incarnation, NodeId, PartitionId
+from corecache.link.dialled import DialFailure, dial
+from corecache.link.greeting import Local
+from corecache.link.notices import LinkCounts
 from corecache.wire.calls import ReadCall
 from corecache.wire.frame import frame_of
 from corecache.wire.link_codec import Farewell, Hello, OpenFrame, Post, Refusal, Welcome
 from link.link_lab import (
+    CLUSTER,
     N1,
     N2,
+    PARTITIONS,
     SETTINGS,
     Acceptor,
     Hand,
@@ -176,6 +187,21 @@ async def test_another_node_that_answers_is_not_taken_for_the_wanted_one() -> No
             await acceptor.next()
         assert logged(lines, "can't connect; trying again")[0]["code"] == "other_node"
         assert one.heard.told == []
+
+
+@in_loop
+async def test_who_hears_its_own_greeting_has_dialled_nobody() -> None:
+    """The kernel may choose the port that is dialled for the dialling end, if nobody listens there."""
+    async with Acceptor() as acceptor, Node(N1) as one:
+        with capture_logs() as lines:
+            one.link.meet({N2: acceptor.address})
+            hand = await acceptor.next()
+            said = await hand.hear()
+            assert isinstance(said, Hello)
+            hand.say(said)
+            assert await hand.hear() is None
+            await one.heard.until_told(("lost", N2, True))
+        assert logged(lines, "can't connect; trying again")[0]["code"] == "refused"
 
 
 @pytest.mark.parametrize(
@@ -481,3 +507,38 @@ async def test_an_error_of_the_node_ends_no_connection() -> None:
         one.link.send(N2, [invite(1)])
         assert await hand.hear() == Post((invite(1),))
         assert errors == [trouble.pop()]
+
+
+@in_loop
+async def test_who_hangs_up_at_once_costs_nobody_else_a_connection() -> None:
+    """A descriptor that is closed twice is, the second time, somebody else's: what is said there would go astray."""
+    acceptor = socket.create_server(("127.0.0.1", 0), backlog=100)
+
+    def hang_up() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = acceptor.accept()
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+
+    hanging_up = Thread(target=hang_up)
+    hanging_up.start()
+    address = f"127.0.0.1:{acceptor.getsockname()[1]}"
+    local = Local(CLUSTER, PARTITIONS, N1, Incarnation(1))
+    bystanders: list[tuple[socket.socket, int]] = []
+
+    async def dialling() -> None:
+        for _ in range(100):
+            with pytest.raises(DialFailure):
+                await dial(address, local, N2, False, SETTINGS, 1000, LinkCounts())
+            bystander = socket.socket()
+            bystanders.append((bystander, os.fstat(bystander.fileno()).st_ino))
+
+    await asyncio.gather(*(dialling() for _ in range(5)))
+    acceptor.shutdown(socket.SHUT_RDWR)
+    acceptor.close()
+    hanging_up.join()
+    gc.collect()
+    assert [os.fstat(each.fileno()).st_ino for each, _ in bystanders] == [known for _, known in bystanders]
+    for each, _ in bystanders:
+        each.close()

@@ -11,6 +11,7 @@ cable that is pulled and put back would leave a connection that sleeps for minut
 import asyncio
 import errno
 import socket
+from collections.abc import Callable
 from typing import Any, cast
 
 from corecache.config import Link
@@ -96,6 +97,9 @@ class Dialled(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greets."""
         self._transport = cast("asyncio.Transport", transport)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            wire = transport.get_extra_info("socket")
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._stall_ms)
         self.write(encode_greeting(self._hello))
 
     def data_received(self, data: bytes) -> None:
@@ -115,6 +119,9 @@ class Dialled(asyncio.Protocol):
             raise CodecError("nothing but a farewell may come after the welcome")
         elif isinstance(message, Refusal):
             self._give_up(readable(message.code), readable(message.reason))
+        elif message == self._hello:
+            # The kernel chose the very port that was dialled: we speak to ourselves, because nobody listens there.
+            self._give_up("refused", "Nobody listens there.", refused=True)
         elif not isinstance(message, Welcome):
             raise CodecError("a greeting was answered with another")
         elif message.node != self._hello.wanted:
@@ -124,9 +131,9 @@ class Dialled(asyncio.Protocol):
             self.open = True
             self.greeted.set_result(message)
 
-    def _give_up(self, code: str, reason: str) -> None:
+    def _give_up(self, code: str, reason: str, refused: bool = False) -> None:
         if not self.greeted.done():
-            self.greeted.set_result(DialFailure(code, reason))
+            self.greeted.set_result(DialFailure(code, reason, refused))
         self.abort(reason)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -164,13 +171,9 @@ async def dial(
     address: str, local: Local, wanted: NodeId, bulk: bool, settings: Link, stall_ms: int, counts: LinkCounts
 ) -> Dialled:
     """Returns a connection that was welcomed. Raises: DialFailure."""
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(settings.connect_timeout_ms / 1000):
-            wire = await _connected(address, stall_ms)
-            _, connection = await loop.create_connection(
-                lambda: Dialled(local, wanted, bulk, stall_ms, counts), sock=wire
-            )
+            connection = await _connected(address, lambda: Dialled(local, wanted, bulk, stall_ms, counts))
             try:
                 answer = await connection.greeted
             except BaseException:
@@ -191,8 +194,8 @@ async def dial(
     return connection
 
 
-async def _connected(address: str, stall_ms: int) -> socket.socket:
-    """Returns a socket that is connected. Raises: OSError, `ECONNREFUSED` only if every address refused."""
+async def _connected(address: str, make: Callable[[], Dialled]) -> Dialled:
+    """Returns a connection that stands. Raises: OSError, `ECONNREFUSED` only if every address refused."""
     loop = asyncio.get_running_loop()
     host, _, port = address.rpartition(":")
     if not 0 < int(port) <= _PORT_MAX:
@@ -200,7 +203,7 @@ async def _connected(address: str, stall_ms: int) -> socket.socket:
     failure = OSError(errno.EADDRNOTAVAIL, "The name has no address")
     for family, _, _, _, place in await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM):
         try:
-            return await _connected_to(family, place, stall_ms)
+            return await _connected_to(family, place, make)
         except OSError as error:
             if failure.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ECONNREFUSED):
                 # A family that this machine does not have says nothing of the other's process;
@@ -210,18 +213,14 @@ async def _connected(address: str, stall_ms: int) -> socket.socket:
     raise failure
 
 
-async def _connected_to(family: int, place: Any, stall_ms: int) -> socket.socket:
-    wire = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        wire.setblocking(False)
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stall_ms)
-        await asyncio.get_running_loop().sock_connect(wire, place)
-        if wire.getsockname() == wire.getpeername():
-            # The kernel chose the very port that was dialled: we speak to ourselves, because nobody listens there.
-            raise OSError(errno.ECONNREFUSED, "Connection refused")
-    except BaseException:
-        wire.close()
-        raise
-    return wire
+async def _connected_to(family: int, place: Any, make: Callable[[], Dialled]) -> Dialled:
+    """Returns a connection with one place. Raises: OSError.
+
+    The loop makes the socket itself. One that uvloop is given is closed twice if the connection ends before it has been
+    taken over, and the second time its number may be that of another connection: what is said there then goes astray.
+    """
+    host, port, *rest = place
+    if family == socket.AF_INET6 and rest[1]:
+        host = f"{host}%{rest[1]}"
+    _, connection = await asyncio.get_running_loop().create_connection(make, host, port, family=family)
+    return connection
