@@ -116,7 +116,9 @@ def _pace(job: Job, at_ns: int, measured_from_ns: int) -> Pace:
 
 
 async def _until(at_ns: int) -> None:
-    await asyncio.sleep(max(0.0, (at_ns - time.monotonic_ns()) / 1e9))
+    # A timer may end a millisecond early, and what begins before its time would not be counted.
+    while (left_ns := at_ns - time.monotonic_ns()) > 0:
+        await asyncio.sleep(left_ns / 1e9)
 
 
 if __name__ == "__main__":

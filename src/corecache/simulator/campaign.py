@@ -131,8 +131,7 @@ def _leave_interrupts_to_the_parent() -> None:
 
 def _end(pool: ProcessPoolExecutor) -> None:
     """Ends the processes, which may be in the middle of a run that nobody waits for any more."""
-    # The pool forgets them when it is shut down, and the interpreter would wait for their runs.
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
+    for process in list((pool._processes or {}).values()):
         process.terminate()
+    # Waits for the pool's thread: the interpreter's end would write to a pipe that it is just closing.
+    pool.shutdown(cancel_futures=True)
