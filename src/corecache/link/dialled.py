@@ -217,7 +217,8 @@ async def _connected_to(family: int, place: Any, make: Callable[[], Dialled]) ->
     """Returns a connection with one place. Raises: OSError.
 
     The loop makes the socket itself. One that uvloop is given is closed twice if the connection ends before it has been
-    taken over, and the second time its number may be that of another connection: what is said there then goes astray.
+    taken over (its issues 645 and 738), and the second time its number may be that of another connection: what is said
+    there then goes astray.
     """
     host, port, *rest = place
     if family == socket.AF_INET6 and rest[1]:
