@@ -149,6 +149,42 @@ def test_the_data_of_a_cluster_of_one_are_not_dropped_by_another() -> None:
     asyncio.run(test())
 
 
+def test_a_cluster_that_is_created_between_two_looks_is_noted() -> None:
+    """Three nodes are started at once: who sees no cluster, and then one, is a member, and has granted leases."""
+
+    async def test() -> None:
+        disk, hub, config = MemoryDisk(), MemoryHub(), member_config()
+        store, coordinator = MemoryStore(disk), MemoryCoordinator(hub)
+        facts, recovered, _ = await restore(config, store, coordinator, HandClock(), lambda: "id")
+        await started(MemoryDisk(), hub, member_config("n2"))
+        await create_if_missing(config, facts, recovered, store, coordinator, lambda: "id")
+        await coordinator.close()
+        disk.crash()
+        noted = on_disk(disk)
+        assert (noted.creation, noted.largest_grant_ms) == (hub.creation, config.replication.lease_ms)
+
+    asyncio.run(test())
+
+
+def test_what_a_cluster_of_one_holds_is_refused_also_between_two_looks() -> None:
+    """And so is another number of partitions."""
+
+    async def test() -> None:
+        disk = MemoryDisk()
+        await alone(disk)
+        for config, reason in ((member_config(), "cluster of one"), (member_config("n3", 5), "with 4 partitions")):
+            hub = MemoryHub()
+            store, coordinator = MemoryStore(disk), MemoryCoordinator(hub)
+            facts, recovered, _ = await restore(config, store, coordinator, HandClock(), lambda: "id")
+            await started(MemoryDisk(), hub, member_config("n2"))
+            with pytest.raises(CallerFault, match=reason):
+                await create_if_missing(config, facts, recovered, store, coordinator, lambda: "id")
+            await coordinator.close()
+            disk = MemoryDisk()
+
+    asyncio.run(test())
+
+
 def test_a_creation_that_was_not_noted_is_ones_own() -> None:
     """A crash between the two: the views name the replicas of this directory, so it is no stranger."""
 

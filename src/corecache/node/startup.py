@@ -90,11 +90,34 @@ async def create_if_missing(
 ) -> None:
     """Creates the cluster if there is none, with all partitions here; adds the empty replicas that it takes.
 
+    The directory is a member's then: it may be that another node has created the cluster since `restore` looked.
+
     Raises: CallerFault if another has just created one that has no use for what is held here; NotDone; Broken.
     """
-    if await coordinator.facts() is not None:
-        return
+    member = bool(config.coordination.zookeeper)
     held = dict(replicas)
+    found, won = await coordinator.facts(), False
+    if found is not None and (facts.creation or not member):
+        return
+    if found is None:
+        won = await _create(config, facts, replicas, store, coordinator, draw_id)
+        found = await coordinator.facts()
+        assert found is not None, "facts are never deleted"
+    if member and not won:
+        check_cluster(config, found)
+        check_content(config, facts, held, await coordinator.views())
+    await store.save(_member(config, facts, found), {})
+
+
+async def _create(
+    config: Config,
+    facts: NodeFacts,
+    replicas: dict[PartitionId, Recovered],
+    store: Store,
+    coordinator: Coordinator,
+    draw_id: Callable[[], str],
+) -> bool:
+    """Adds the replicas that are missing here, and creates the cluster with all of them; False if another was first."""
     fresh: dict[PartitionId, ReplicaFacts] = {}
     for number in range(facts.partitions):
         partition = PartitionId(number)
@@ -103,12 +126,7 @@ async def create_if_missing(
             replicas[partition] = Recovered(fresh[partition], NOTHING_APPLIED, ())
     await store.save(None, fresh)
     wanted = ClusterFacts(facts.cluster, facts.partitions, config.cluster.replication_factor)
-    won = await coordinator.create(wanted, _first_views(facts, replicas))
-    found = await coordinator.facts()
-    assert found is not None, "facts are never deleted"
-    if not won and config.coordination.zookeeper:
-        check_content(config, facts, held, await coordinator.views())
-    await store.save(_member(config, facts, found), {})
+    return await coordinator.create(wanted, _first_views(facts, replicas))
 
 
 def _first_views(facts: NodeFacts, replicas: dict[PartitionId, Recovered]) -> dict[PartitionId, View]:
