@@ -118,6 +118,30 @@ def test_entries_become_visible_when_they_are_applied(play: Play) -> None:
     play(scene)
 
 
+def test_what_has_been_read_is_read_anew_when_it_has_changed(play: Play) -> None:
+    """However often it was read before, and whatever else the same entries change."""
+
+    async def scene(ground: Ground) -> None:
+        store = await ground.begin()
+        known: dict[bytes, Record | None] = {b"a": record(b"1", 1), b"b": record(b"2", 2), b"c": record(b"3", 3)}
+        await store.apply([(ZERO, entry(1, known)), (ONE, entry(1, known))])
+        for sequence in range(2, 40):
+            for partition in (ZERO, ONE):
+                for key, there in known.items():
+                    assert store.peek(partition, key) == store.peek(partition, key) == there
+            changed = b"abc"[sequence % 3 : sequence % 3 + 1]
+            known[changed] = None if sequence % 4 == 1 else record(b"%d" % sequence, sequence + 10)
+            of_both = entry(sequence, {changed: known[changed], b"other%d" % sequence: record(b"x", sequence + 100)})
+            await store.apply([(ZERO, of_both), (ONE, of_both)])
+        assert [store.peek(ZERO, key) for key in known] == list(known.values())
+        await store.close()
+        for key in known:
+            with pytest.raises(Broken):
+                store.peek(ZERO, key)
+
+    play(scene)
+
+
 def test_the_applied_point_has_the_highest_version_ever_given(play: Play) -> None:
     """A deleted key's version still counts, so that it is never given again."""
 

@@ -35,6 +35,28 @@ async def filled(ground: Ground) -> Store:
     return store
 
 
+def test_what_has_been_read_is_gone_with_the_replica(play: Play) -> None:
+    """What was read before it was emptied, filled or dropped is not what is there now."""
+
+    async def scene(ground: Ground) -> None:
+        store = await filled(ground)
+        for _ in range(2):
+            assert [store.peek(ZERO, key) for key in OLD] == list(OLD.values())
+        await store.begin_install(ZERO, FRESH)
+        assert [store.peek(ZERO, key) in (None, UNCACHED) for key in OLD] == [True, True]
+        await store.install(ZERO, NEW[:1], None)
+        await store.install(ZERO, NEW[1:], (WHOLE, POINT))
+        for _ in range(2):
+            assert [store.peek(ZERO, key) for key, _ in NEW] == [there for _, there in NEW]
+        assert store.peek(ZERO, b"old") in (None, UNCACHED)
+        await store.discard(ZERO)
+        assert [store.peek(ZERO, key) in (None, UNCACHED) for key, _ in NEW] == [True, True]
+        await assert_untouched(store)
+        await store.close()
+
+    play(scene)
+
+
 async def assert_untouched(store: Store) -> None:
     """Asserts that partition 1 is as `filled` made it."""
     assert await store.get([(ONE, key) for key in OLD]) == list(OLD.values())

@@ -16,8 +16,8 @@ class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=32 * MIB,
             le=1024 * GIB,
-            description="Block cache, memtables, Bloom filters and indexes together. The process needs about 150 MiB "
-            "besides.",
+            description="Block cache, memtables, Bloom filters, indexes and the records read last together. The "
+            "process needs about 150 MiB besides.",
         ),
     ] = 256 * MIB
     disk_bytes: Annotated[

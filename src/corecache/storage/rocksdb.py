@@ -45,6 +45,7 @@ from corecache.reports import StorageReport
 from corecache.storage import keyspace, rocksdb_options, rocksdb_report, rocksdb_scan, space
 from corecache.storage.directory import DataDirectory
 from corecache.storage.keyspace import PREFIX, KeyspaceError
+from corecache.storage.record_cache import RecordCache
 from corecache.storage.rocksdb_apply import Applier
 from corecache.storage.rocksdb_expiry import ExpiryIndex
 from corecache.storage.rocksdb_install import Installer
@@ -86,8 +87,11 @@ class RocksStore:
         self._applied = dict(contents.applied)
         self._cut = dict(contents.cut)
         self._reader = Reader(directory)
+        self._records = RecordCache(rocksdb_options.record_cache_bytes(config.storage))
         self._index = ExpiryIndex(self._families, self._handles, self._reader, self._writer)
-        self._installer = Installer(self._handles, self._applier, self._writer, self._index, self._applied, self._cut)
+        self._installer = Installer(
+            self._handles, self._applier, self._writer, self._index, self._records, self._applied, self._cut
+        )
         self._snapshots: set[RocksSnapshot] = set()
         self._compacting = asyncio.Lock()
         self._maintenance: set[asyncio.Task[object]] = set()
@@ -102,7 +106,7 @@ class RocksStore:
         Raises: CallerFault if a setting or the directory is to blame, Broken if the files are damaged.
         """
         space.refuse_small_budget(config.storage)
-        cache = Cache(config.storage.memory_bytes)
+        cache = Cache(rocksdb_options.block_cache_bytes(config.storage))
         options = rocksdb_options.database_options(config.storage, cache)
         families = rocksdb_options.family_options(config.storage, cache)
         refuse_damage = config.storage.damaged_log == "refuse"
@@ -161,7 +165,10 @@ class RocksStore:
         """Brings the records up to these entries and notes them as applied."""
         async with self._writer.turn:
             points: dict[PartitionId, AppliedPoint] = {}
-            await self._writer.write(partial(self._applier.fill, entries, self._applied, points))
+            try:
+                await self._writer.write(partial(self._applier.fill, entries, self._applied, points))
+            finally:
+                self._records.forget(entries)
             self._applied.update(points)
 
     async def cut(self, upto: Mapping[PartitionId, LogSequence]) -> None:
@@ -228,15 +235,23 @@ class RocksStore:
 
     def peek(self, partition: PartitionId, key: bytes) -> Record | Uncached | None:
         """Returns the record if memory has it, None if there is surely none, UNCACHED if a file must be read."""
+        raw_key = PREFIX.pack(partition) + key
+        record = self._records.get(raw_key)
+        if record is not None:
+            return record
         # rocksdict types the answer of both forms of the call together; with `fetch` it is a pair.
-        may_exist, raw = self._may_exist(PREFIX.pack(partition) + key, True)  # type: ignore[misc]
+        may_exist, raw = self._may_exist(raw_key, True)  # type: ignore[misc]
         if not may_exist:
             return None
-        try:
+        if not raw:
             # No record is empty: RocksDB also gives an empty value when not even the file's index is in memory.
-            return keyspace.read_record(raw) if raw else UNCACHED
+            return UNCACHED
+        try:
+            record = keyspace.read_record(raw)
         except KeyspaceError as error:
             raise self._reader.unreadable(error) from error
+        self._records.put(raw_key, record)
+        return record
 
     async def get(self, keys: Sequence[tuple[PartitionId, bytes]]) -> list[Record | None]:
         """Returns the records, read on a thread."""
@@ -301,6 +316,7 @@ class RocksStore:
         await self._writer.close()
         self._reader.closed = True
         self._may_exist = _refuse_peek
+        self._records.clear()
         for snapshot in tuple(self._snapshots):
             snapshot.close()
         self._watch.cancel()

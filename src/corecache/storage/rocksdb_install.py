@@ -24,6 +24,7 @@ from corecache.identity import Sequence as LogSequence
 from corecache.operations import Record
 from corecache.replication.recovered import AppliedPoint, ReplicaFacts
 from corecache.storage import keyspace
+from corecache.storage.record_cache import RecordCache
 from corecache.storage.rocksdb_apply import Applier
 from corecache.storage.rocksdb_expiry import ExpiryIndex
 from corecache.storage.rocksdb_writer import Writer
@@ -43,6 +44,7 @@ class Installer:
         applier: Applier,
         writer: Writer,
         index: ExpiryIndex,
+        records: RecordCache,
         applied: dict[PartitionId, AppliedPoint],
         cut: dict[PartitionId, LogSequence],
     ) -> None:
@@ -51,6 +53,7 @@ class Installer:
         self._applier = applier
         self._writer = writer
         self._index = index
+        self._records = records
         self._applied = applied
         self._cut = cut
 
@@ -71,7 +74,7 @@ class Installer:
 
         async with self._writer.turn:
             await self._writer.write(fill)
-            self._index.note_replaced(partition)
+            self._note_replaced(partition)
             self._applied.pop(partition, None)
             self._cut.pop(partition, None)
         await self._writer.sync()
@@ -84,7 +87,7 @@ class Installer:
             self._writer.refuse_if_unusable()
             for part in _slices(records):
                 await self._writer.write(partial(self._applier.fill_records, partition, part))
-                self._index.note_replaced(partition)
+                self._note_replaced(partition)
                 await asyncio.sleep(0)
             if whole is not None:
                 facts, point = whole
@@ -93,6 +96,11 @@ class Installer:
                 self._cut[partition] = point.sequence
         if whole is not None:
             await self._writer.sync()
+
+    def _note_replaced(self, partition: PartitionId) -> None:
+        """Tells who keeps something of a partition's records that they are others now, in the turn of the write."""
+        self._records.clear()
+        self._index.note_replaced(partition)
 
     def _fill_whole(self, partition: PartitionId, facts: ReplicaFacts, point: AppliedPoint, batch: WriteBatch) -> None:
         saved = self._handles[keyspace.FACTS]

@@ -1,8 +1,9 @@
 """From our settings to RocksDB's: how `storage.memory_bytes` is shared out, and when the tree flushes and compacts.
 
-One block cache of `memory_bytes` holds all that grows with the amount stored: blocks, and with them indexes and Bloom
-filters (which are cut in parts, so that a tree larger than the cache does not push itself out), and the memtables,
-which are charged to it. Memtables of all column families together are flushed when they reach half of it.
+A sixteenth of `memory_bytes` is for the records read last (`record_cache.py`). A block cache of all the rest holds what
+grows with the amount stored: blocks, and with them indexes and Bloom filters (which are cut in parts, so that a tree
+larger than the cache does not push itself out), and the memtables, which are charged to it. Memtables of all column
+families together are flushed when they reach half of `memory_bytes`.
 
 The column families differ: `records` is the tree that the settings speak of. `log` is written once, cut soon, and read
 only at a start. `expiry` and `facts` are small.
@@ -26,6 +27,7 @@ from rocksdict import (
 from corecache.config import KIB, MIB, Storage
 from corecache.storage import keyspace
 
+_RECORDS_SHARE: Final = 16
 _DELETIONS_WINDOW: Final = 128 * KIB
 _DELETIONS_TRIGGER: Final = 32 * KIB
 _COMPRESSIONS: Final = {
@@ -33,6 +35,16 @@ _COMPRESSIONS: Final = {
     "lz4": DBCompressionType.lz4,
     "zstd": DBCompressionType.zstd,
 }
+
+
+def record_cache_bytes(storage: Storage) -> int:
+    """Returns what the records read last may have."""
+    return storage.memory_bytes // _RECORDS_SHARE
+
+
+def block_cache_bytes(storage: Storage) -> int:
+    """Returns the size of the block cache."""
+    return storage.memory_bytes - record_cache_bytes(storage)
 
 
 def memtable_bytes(storage: Storage) -> int:
