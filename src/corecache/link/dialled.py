@@ -120,7 +120,7 @@ class Dialled(asyncio.Protocol):
         elif isinstance(message, Refusal):
             self._give_up(readable(message.code), readable(message.reason))
         elif message == self._hello:
-            # The kernel chose the very port that was dialled: we speak to ourselves, because nobody listens there.
+            # An echo: nobody of ours listens there.
             self._give_up("refused", "Nobody listens there.", refused=True)
         elif not isinstance(message, Welcome):
             raise CodecError("a greeting was answered with another")
@@ -223,5 +223,10 @@ async def _connected_to(family: int, place: Any, make: Callable[[], Dialled]) ->
     host, port, *rest = place
     if family == socket.AF_INET6 and rest[1]:
         host = f"{host}%{rest[1]}"
-    _, connection = await asyncio.get_running_loop().create_connection(make, host, port, family=family)
+    transport, connection = await asyncio.get_running_loop().create_connection(make, host, port, family=family)
+    ours = None if transport.is_closing() else transport.get_extra_info("sockname")
+    if ours is not None and ours == transport.get_extra_info("peername"):
+        # The kernel chose the very port that was dialled: we speak to ourselves, because nobody listens there.
+        connection.abort("nobody listens there")
+        raise OSError(errno.ECONNREFUSED, "Connection refused")
     return connection

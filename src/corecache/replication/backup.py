@@ -313,15 +313,15 @@ class Backup:
         view = self._state.confirmed.view
         rank = [member for member in view.in_sync if member != view.primary].index(self._state.member)
         stagger_ms = rank * _STAGGER_BEATS * settings.beat_ms
-        if self.stuck_since is not None or self._is_gone():
+        heard_from = now - settings.lease_ms
+        others = [member.node for member in view.in_sync if member not in (self._state.member, view.primary)]
+        few = 1 + sum(peers[node].heard_at > heard_from for node in others) < view.min_in_sync
+        if self._is_gone() or (self.stuck_since is not None and not few):
             return stagger_ms
         if not self.heard:
             others = [member.node for member in view.in_sync if member.node != self._state.node]
             cold = all(not peers[node].incarnation for node in others)
             return stagger_ms + (settings.patience_cold_ms if cold else settings.patience_ms)
-        heard_from = now - settings.lease_ms
-        others = [member.node for member in view.in_sync if member not in (self._state.member, view.primary)]
-        few = 1 + sum(peers[node].heard_at > heard_from for node in others) < view.min_in_sync
         return stagger_ms + (max(settings.patience_ms, settings.grace_ms) if few else settings.grace_ms)
 
     def _take_over(self, now: Milliseconds) -> list[Action]:

@@ -100,11 +100,14 @@ class Membership:
         return now - self._stuck_since >= self._state.settings.lease_ms
 
     def _hears_too_few(self, now: Milliseconds) -> bool:
-        """Says whether fewer than `min_in_sync` are left with who was silent for a lease's time, and not without us."""
+        """Says whether fewer than `min_in_sync` are left with who was silent for `grace_ms`, and not without us.
+
+        A lease's time would be too short: what is only late is no reason to move a partition.
+        """
         view = self.view
         if now < self._state.peers.suspect_from or len(view.in_sync) - 1 < view.min_in_sync:
             return False
-        heard_from = Milliseconds(now - self._state.settings.lease_ms)
+        heard_from = Milliseconds(now - self._state.settings.grace_ms)
         others = (self._backups.of(member) for member in view.in_sync)
         return 1 + sum(other is not None and other.heard_at > heard_from for other in others) < view.min_in_sync
 

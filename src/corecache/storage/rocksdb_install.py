@@ -73,8 +73,11 @@ class Installer:
                 batch.put(key, keyspace.replica_facts_bytes(facts), saved)
 
         async with self._writer.turn:
-            await self._writer.write(fill)
-            self._note_replaced(partition)
+            try:
+                await self._writer.write(fill)
+            finally:
+                self._records.clear()
+            self._index.note_replaced(partition)
             self._applied.pop(partition, None)
             self._cut.pop(partition, None)
         await self._writer.sync()
@@ -86,8 +89,9 @@ class Installer:
         async with self._writer.turn:
             self._writer.refuse_if_unusable()
             for part in _slices(records):
+                # The partition has had no records of these keys, so that none is kept that would have to be forgotten.
                 await self._writer.write(partial(self._applier.fill_records, partition, part))
-                self._note_replaced(partition)
+                self._index.note_replaced(partition)
                 await asyncio.sleep(0)
             if whole is not None:
                 facts, point = whole
@@ -96,11 +100,6 @@ class Installer:
                 self._cut[partition] = point.sequence
         if whole is not None:
             await self._writer.sync()
-
-    def _note_replaced(self, partition: PartitionId) -> None:
-        """Tells who keeps something of a partition's records that they are others now, in the turn of the write."""
-        self._records.clear()
-        self._index.note_replaced(partition)
 
     def _fill_whole(self, partition: PartitionId, facts: ReplicaFacts, point: AppliedPoint, batch: WriteBatch) -> None:
         saved = self._handles[keyspace.FACTS]

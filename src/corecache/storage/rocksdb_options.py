@@ -1,9 +1,9 @@
 """From our settings to RocksDB's: how `storage.memory_bytes` is shared out, and when the tree flushes and compacts.
 
-A sixteenth of `memory_bytes` is for the records read last (`record_cache.py`). A block cache of all the rest holds what
-grows with the amount stored: blocks, and with them indexes and Bloom filters (which are cut in parts, so that a tree
-larger than the cache does not push itself out), and the memtables, which are charged to it. Memtables of all column
-families together are flushed when they reach half of `memory_bytes`.
+A sixteenth of `memory_bytes`, at most 64 MiB, is for the records read last (`record_cache.py`). A block cache of all
+the rest holds what grows with the amount stored: blocks, and with them indexes and Bloom filters (which are cut in
+parts, so that a tree larger than the cache does not push itself out), and the memtables, which are charged to it.
+Memtables of all column families together are flushed when they reach half of `memory_bytes`.
 
 The column families differ: `records` is the tree that the settings speak of. `log` is written once, cut soon, and read
 only at a start. `expiry` and `facts` are small.
@@ -28,6 +28,7 @@ from corecache.config import KIB, MIB, Storage
 from corecache.storage import keyspace
 
 _RECORDS_SHARE: Final = 16
+_RECORDS_BYTES_MAX: Final = 64 * MIB
 _DELETIONS_WINDOW: Final = 128 * KIB
 _DELETIONS_TRIGGER: Final = 32 * KIB
 _COMPRESSIONS: Final = {
@@ -38,8 +39,8 @@ _COMPRESSIONS: Final = {
 
 
 def record_cache_bytes(storage: Storage) -> int:
-    """Returns what the records read last may have."""
-    return storage.memory_bytes // _RECORDS_SHARE
+    """Returns what the records read last may have; more would be freed in one go, which the event loop would feel."""
+    return min(storage.memory_bytes // _RECORDS_SHARE, _RECORDS_BYTES_MAX)
 
 
 def block_cache_bytes(storage: Storage) -> int:
