@@ -56,7 +56,7 @@ def run_bench(tmp_path: Path) -> Callable[..., tuple[Report, str]]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=180,
+            timeout=300,
         )
         assert ended.returncode == 0, ended.stderr
         assert list(scratch.iterdir()) == []

@@ -5,14 +5,11 @@ judges of answers are shown what is wrong, and the small run is of real servers.
 """
 
 import base64
-import os
 import shutil
-import subprocess
-import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 from benchmarks.peers_report import PeerCell, PeersSpeed
 from benchmarks.report import Report
@@ -242,22 +239,9 @@ def test_an_error_of_redis_is_no_value() -> None:
 
 
 @needs_peers
-def test_the_part_runs_on_little(tmp_path: Path) -> None:
+def test_the_part_runs_on_little(run_bench: Callable[..., tuple[Report, str]]) -> None:
     """Every system works in both operations, nothing fails, and no file or server is left behind."""
-    results = tmp_path / "results.json"
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    little = ["--seconds", "1", "--pairs", "1", "--clients", "4", "--sizes", "100", "--json", str(results)]
-    ended = subprocess.run(
-        [servers.ROOT / "scripts" / "bench.sh", "peers", *little],
-        env=os.environ | {"PYTHON": sys.executable, "TMPDIR": str(scratch)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert ended.returncode == 0, ended.stderr
-    report = msgspec.json.decode(results.read_bytes(), type=Report)
+    report, printed = run_bench("peers", "--seconds", "1", "--pairs", "1", "--clients", "4", "--sizes", "100")
     assert report.peers is not None
     assert [each.name for each in report.peers.systems] == list(catalog.SYSTEMS)
     assert {(cell.system, cell.operation) for cell in report.peers.cells} == {
@@ -266,6 +250,5 @@ def test_the_part_runs_on_little(tmp_path: Path) -> None:
     for cell in report.peers.cells:
         assert not cell.failures
         assert all(run is not None and run.requests > 0 for run in cell.runs)
-    assert tables.markdown(report) in ended.stdout
+    assert tables.markdown(report) in printed
     assert report.settings.command == "scripts/bench.sh --seconds 1 --pairs 1 --clients 4 --sizes 100 --only peers"
-    assert list(scratch.iterdir()) == []

@@ -14,6 +14,7 @@ import binascii
 import json
 import random
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 from urllib.parse import quote
@@ -87,6 +88,7 @@ class Owner:
     def __init__(self, tag: str, dice: random.Random) -> None:
         self.known = {f"{tag}/{number}".encode(): NOTHING for number in range(KEYS_PER_OWNER)}
         self.pending: dict[bytes, Held] = {}
+        self.told: deque[str] = deque(maxlen=40)
         self._dice = dice
         self._written = 0
 
@@ -101,25 +103,46 @@ class Owner:
             self.pending = {}
             part.acknowledged()
 
+    async def _ask(
+        self,
+        connection: Connection,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """Asks, and remembers what was asked and answered: a failure tells how it came to what it found."""
+        asked = f"{method} {target} {(body or b'')[:200]!r} {headers or ''}"
+        self.told.append(f"{asked}: no answer")
+        answer = await connection.ask(method, target, body, headers)
+        self.told[-1] = f"{asked}: {answer.status} {answer.headers.get('etag', '')} {answer.body[:200]!r}"
+        return answer
+
     async def check(self, connection: Connection) -> None:
         """Reads all keys after a start, and takes what they hold for known."""
         found = {key: await self._read(connection, key) for key in self.known}
         changed = {key for key in self.pending if not same(found[key], self.known[key])}
         for key, held in found.items():
             expected = self.pending[key] if key in changed else self.known[key]
-            assert same(held, expected), f"{key!r} holds {held}, not {expected}; under way was {self.pending}"
+            if not same(held, expected):
+                again = await self._read(connection, key)
+                pytest.fail(
+                    f"{key!r} holds {held}, asked again {again}, not {expected}\nknown: {self.known}\n"
+                    f"under way: {self.pending}\nfound: {found}\n" + "\n".join(self.told)
+                )
         # A delete of an absent key, or a batch, leaves all its marks or none of them.
         would_change = {key for key, held in self.pending.items() if not same(held, self.known[key])}
         assert changed in (set(), would_change), f"half a batch: {changed} of {would_change}"
         newest = max(held.version or 0 for held in self.known.values())
         assert all((found[key].version or newest + 1) > newest for key in changed), f"versions went back: {found}"
         self.known, self.pending = found, {}
+        self.told.append(f"started: {found}")
 
     async def _put(self, connection: Connection) -> int:
         key = self._key()
         value = self._value(key)
         self.pending = {key: Held(value, None)}
-        answer = await connection.ask("PUT", key_target(key), value)
+        answer = await self._ask(connection, "PUT", key_target(key), value)
         return self._settle(answer, 204, {key: Held(value, version_of(answer))})
 
     async def _conditional(self, connection: Connection) -> int:
@@ -134,7 +157,7 @@ class Owner:
             headers = {"If-Match": f'"{present if wanted else (present or 0) + 1_000_000}"'}
         if wanted:
             self.pending = {key: Held(value, None)}
-        answer = await connection.ask("PUT", key_target(key), value, headers)
+        answer = await self._ask(connection, "PUT", key_target(key), value, headers)
         if not wanted:
             return self._settle(answer, 412, {})
         return self._settle(answer, 204, {key: Held(value, version_of(answer))})
@@ -143,7 +166,7 @@ class Owner:
         key = self._key()
         present = self.known[key] != NOTHING
         self.pending = {key: NOTHING}
-        answer = await connection.ask("DELETE", key_target(key))
+        answer = await self._ask(connection, "DELETE", key_target(key))
         return self._settle(answer, 204 if present else 404, {key: NOTHING})
 
     async def _batch(self, connection: Connection) -> int:
@@ -152,7 +175,7 @@ class Owner:
         self.pending = {key: Held(value, None) for key, value in values.items()}
         operations = [{"op": "put", "key": key.decode(), "value": value.decode()} for key, value in values.items()]
         body = json.dumps({"atomic": True, "operations": operations}).encode()
-        answer = await connection.ask("POST", "/v1/batch", body, {"Content-Type": "application/json"})
+        answer = await self._ask(connection, "POST", "/v1/batch", body, {"Content-Type": "application/json"})
         versions = [result["version"] for result in answer.json["results"]] if answer.status == 200 else [None] * 3
         return self._settle(
             answer, 200, {key: Held(values[key], version) for key, version in zip(keys, versions, strict=True)}

@@ -319,8 +319,7 @@ class Backup:
         if self._is_gone() or (self.stuck_since is not None and not few):
             return stagger_ms
         if not self.heard:
-            others = [member.node for member in view.in_sync if member.node != self._state.node]
-            cold = all(not peers[node].incarnation for node in others)
+            cold = all(not peers[member.node].incarnation for member in view.in_sync if member.node != self._state.node)
             return stagger_ms + (settings.patience_cold_ms if cold else settings.patience_ms)
         return stagger_ms + (max(settings.patience_ms, settings.grace_ms) if few else settings.grace_ms)
 
