@@ -294,6 +294,19 @@ class Reply(Protocol):
         """Tells that there are none, and why."""
 
 
+class RecordReply(Protocol):
+    """Where the record that is asked for goes, once."""
+
+    def done(self) -> bool:
+        """Says whether nobody waits any more."""
+
+    def set_result(self, record: Record | None, /) -> None:
+        """Tells the newest committed record."""
+
+    def set_exception(self, exception: CoreCacheError, /) -> None:
+        """Tells that it is not known, and why."""
+
+
 class Page(msgspec.Struct, frozen=True):
     """One page of a listing. `resume` is the key to go on from, None on the last page."""
 
@@ -315,6 +328,12 @@ class Service(Protocol):
 
     async def get(self, key: bytes, deadline: Milliseconds) -> Record | None:
         """Returns the newest committed record, None if there is none: a linearizable read (R7)."""
+
+    def begin_get(self, key: bytes, deadline: Milliseconds, reply: "RecordReply") -> bool:
+        """Asks the node that leads a key, if that is another: `reply` is told what it says, later in any case.
+
+        False says that nothing was begun, and True promises less than `get` does: nothing is tried again.
+        """
 
     async def get_stale(self, key: bytes) -> tuple[Record | None, LogSequence]:
         """Returns the record of the applied state, whoever is primary, and the sequence up to which that reaches."""

@@ -50,7 +50,7 @@ from corecache.operations import (
 from corecache.placement.partition_map import NodeEntry, Orders
 from corecache.placement.slots import slot_of
 from corecache.placement.view import View
-from corecache.ports import UNCACHED, Item, Page, Reply, Uncached
+from corecache.ports import UNCACHED, Item, Page, RecordReply, Reply, Uncached
 from corecache.replication.updating import Change, updated
 from corecache.reports import (
     ClusterReport,
@@ -121,6 +121,22 @@ class MemoryService:
         if self.gate is not None or self.arranged is not None:
             await self._pass()
         return self._find(key)
+
+    def begin_get(self, key: bytes, deadline: Milliseconds, reply: RecordReply) -> bool:
+        """Asks "another node", as `get` does, if it is one of `elsewhere`."""
+        if key not in self.elsewhere:
+            return False
+
+        async def ask() -> None:
+            try:
+                reply.set_result(await self.get(key, deadline))
+            except CoreCacheError as error:
+                reply.set_exception(error)
+
+        task = asyncio.create_task(ask())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
 
     async def get_stale(self, key: bytes) -> tuple[Record | None, LogSequence]:
         """Returns the record and how many writes there were."""

@@ -23,7 +23,7 @@ from corecache.node.routing import Router
 from corecache.operations import NEVER, Operation, Record, Result, keys_of
 from corecache.placement.partition_map import NodeEntry
 from corecache.placement.slots import partition_of
-from corecache.ports import Clock, Page, Reply, Store, Uncached
+from corecache.ports import Clock, Page, RecordReply, Reply, Store, Uncached
 from corecache.reports import ClusterReport, DigestReport, MoveReport, OrdersReport, RecoveryReport, StorageReport
 
 
@@ -81,6 +81,10 @@ class Node:
         if not isinstance(record, Uncached):
             return record
         return await self._router.get(partition, key, deadline)
+
+    def begin_get(self, key: bytes, deadline: Milliseconds, reply: RecordReply) -> bool:
+        """Asks the node that leads a key, if that is another (see `Service`)."""
+        return self._router.begin_get(partition_of(key, self._count), key, deadline, reply)
 
     async def get_stale(self, key: bytes) -> tuple[Record | None, LogSequence]:
         """Returns the record of the applied state (see `Service`)."""

@@ -24,7 +24,7 @@ from corecache.node.local import Local
 from corecache.node.requests import ManyReplies, Slot, size_of
 from corecache.node.views import Views
 from corecache.operations import Operation, Record, Result, keys_of
-from corecache.ports import Clock, Item, Reply
+from corecache.ports import Clock, Item, RecordReply, Reply
 from corecache.wire.calls import ReadCall, ScanCall, ScanReply, StaleCall, StaleReply, WriteCall
 
 _PAUSE_FIRST_MS = 5
@@ -59,14 +59,27 @@ class Router:
         node = self._primary(partition)
         if node == self._node:
             return await self._local.get(partition, key, deadline)
-        record: Record | None = await self._call(
-            node,
-            partition,
-            lambda number: ReadCall(number, partition, key, self._calls.left_ms(deadline)),
-            deadline,
-            _READ_BYTES + len(key),
-        )
-        return record
+        reply: asyncio.Future[Record | None] = asyncio.get_running_loop().create_future()
+        self._begin_get(node, partition, key, deadline, reply)
+        return await reply
+
+    def begin_get(self, partition: PartitionId, key: bytes, deadline: Milliseconds, reply: RecordReply) -> bool:
+        """Asks the primary once, if it is another node; False says that nothing was begun."""
+        try:
+            node = self._primary(partition)
+            if node != self._node:
+                self._begin_get(node, partition, key, deadline, reply)
+        except NotDone:
+            return False
+        return node != self._node
+
+    def _begin_get(
+        self, node: NodeId, partition: PartitionId, key: bytes, deadline: Milliseconds, reply: RecordReply
+    ) -> None:
+        def make(number: int) -> ReadCall:
+            return ReadCall(number, partition, key, self._calls.left_ms(deadline))
+
+        self._calls.begin(node, partition, make, reply, deadline, _READ_BYTES + len(key), writes=False)
 
     async def get_stale(
         self, partition: PartitionId, key: bytes, deadline: Milliseconds

@@ -20,17 +20,18 @@ from corecache.ports import Clock, Service
 from corecache.serving.http import problems
 from corecache.serving.http.batch import Batch
 from corecache.serving.http.bodies import Budget, Disconnected, Message, Receive, Scope, Send, send_answer
-from corecache.serving.http.keyvalue import PREFIX, KeyValue
+from corecache.serving.http.keyvalue import ROUTE, KeyValue
 from corecache.serving.http.listing import Listing
 from corecache.serving.http.metrics import RequestMetrics
 from corecache.serving.http.ordering import Ordering
+from corecache.serving.http.plain_reads import PREFIX, PlainReads
 from corecache.serving.http.views import Views
 
 _log = structlog.get_logger()
 
 
 class App:
-    """The HTTP interface of a node, as one ASGI callable. `read_at_once` is that of `KeyValue`."""
+    """The HTTP interface of a node, as one ASGI callable, and the reads that need no call."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class App:
         metrics: RequestMetrics,
     ) -> None:
         self._key_value = KeyValue(service, config, clock, budget, metrics)
-        self.read_at_once = self._key_value.read_at_once
+        self.plain_reads = PlainReads(service, config, clock, metrics.route(ROUTE))
         self._metrics = metrics
         routes: list[BaseRoute] = [
             Route("/v1/kv", Listing(service, config, clock, budget).answer, methods=["GET"]),

@@ -109,8 +109,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tells all who wait for the client that it is gone."""
         super().connection_lost(exc)
-        if self._running is not None and self.task is not None:
+        if self._running is not None:
             self._running.disconnect()
+        if self._running is not None and self.task is not None:
             # Until here the connection has kept the task alive.
             self.tasks.add(self.task)
             self.task.add_done_callback(self.tasks.discard)
@@ -161,14 +162,18 @@ class Connection(HttpToolsProtocol):
         keep_alive = version == "1.1" and method != b"CONNECT" and self.parser.should_keep_alive()
         self._since = self.state.now
         self._stepped = True
-        if method == b"GET" and keep_alive and self._body_left == 0 and self._answer_at_once():
+        at_once = method == b"GET" and keep_alive and self._body_left == 0 and self._may_answer_at_once()
+        if at_once and self.app.plain_reads.at_once(self.url, self.headers, self._give):
             return
         scope = scope_of(self._scope, version, method, self.url, self.headers)
         exchange = Exchange(self, scope, keep_alive, self.expect_100_continue and version == "1.1", self._body_left)
         self._phase = _BODY
         self._latest = exchange
-        if self._running is None:
-            self._start(exchange)
+        if at_once and self.app.plain_reads.elsewhere(exchange, self.url, self.headers):
+            self._first = False
+            self._running = exchange
+        elif self._running is None:
+            self.on_due(exchange)
         else:
             self._waiting.append(exchange)
             self.flow.pause_reading()
@@ -227,7 +232,7 @@ class Connection(HttpToolsProtocol):
         if self._phase == _IDLE:
             self._since = self.state.now
         if self._waiting:
-            self._start(self._waiting.popleft())
+            self.on_due(self._waiting.popleft())
         if self._held:
             self._feed_held()
         if self._running is None and (self._last_words is not None or self._ended):
@@ -311,11 +316,9 @@ class Connection(HttpToolsProtocol):
         elif self._ended:
             self._refuse_if_cut()
 
-    def _answer_at_once(self) -> bool:
-        """Has a GET without a body answered right away; False if it has to wait, or its answer to close."""
-        if not self._first or self._running or self._closing or self.flow.write_paused or self.state.draining:
-            return False
-        return bool(self.app.read_at_once(self.url, self.headers, self._give))
+    def _may_answer_at_once(self) -> bool:
+        """Says whether an answer would have to wait for nothing, and would not have to close (rule 4)."""
+        return self._first and not (self._running or self._closing or self.flow.write_paused or self.state.draining)
 
     def _give(self, head: bytes, body: bytes) -> bool:
         """Gives its whole answer to the request whose headers have just ended (as `Exchange.answer`)."""
@@ -325,7 +328,8 @@ class Connection(HttpToolsProtocol):
         self.transport.write(b"%b%b\r\n%b" % (head, self.state.date_line, body))
         return True
 
-    def _start(self, exchange: Exchange) -> None:
+    def on_due(self, exchange: Exchange) -> None:
+        """Has the task answer a request whose turn it is."""
         self._running = exchange
         if not self._wake() and (self.task is None or self.task.done()):
             self.task = self.loop.create_task(self._answer())

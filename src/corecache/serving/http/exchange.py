@@ -21,6 +21,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from corecache.errors import CoreCacheError
+from corecache.identity import Milliseconds
 from corecache.serving.http.bodies import FREE_BYTES, Message, Scope
 from corecache.serving.http.parameters import path_of
 from corecache.serving.http.problems import Headers
@@ -39,6 +40,7 @@ _log = structlog.get_logger()
 class Exchange:
     """A request whose headers are complete, and the answer to it.
 
+    `deadline` is when the answer must be known, if it has been asked for before the application is called.
     `awaits_continue`: the client waits for a 100 before it sends the body. `body_left` is how much of a body with a
     Content-Length has not come yet, None if it is chunked.
     """
@@ -49,6 +51,7 @@ class Exchange:
     discarded_bytes = 0
     disconnected = False
     answered = False
+    deadline: Milliseconds | None = None
     error: CoreCacheError | None = None
     _told = False
     _waiter: Future[None] | None = None
@@ -141,6 +144,11 @@ class Exchange:
             self.wake()
         connection.on_answered(self)
         return True
+
+    def go_on(self) -> None:
+        """Has the application answer what was kept from it. Requires: `run` was not called."""
+        if not self.disconnected:
+            self._connection.on_due(self)
 
     async def receive(self) -> Message:
         """Returns the next part of the body (ASGI). Raises: the error that the connection met."""

@@ -3,14 +3,14 @@
 The rule: a request pays for what it uses. Headers are looked at once and only the few that mean something are kept; no
 object, timer or task is made that most requests do not need; a small body is taken as it came and a small answer goes
 out in one piece. Everything unusual (percent signs, queries, conditions, large values, errors) is one test away from
-the straight line. A usual GET of a key that memory knows is no ASGI call at all: `read_at_once`.
+the straight line. A usual GET does not even get here, if all goes well (`plain_reads.py`).
 
 The order of judgement is fixed: key, parameters, conditions, size, and only then is the body read, so that a request
 that can't succeed is refused before it costs anything. What `Service` answers is turned into a status, nothing else is
 decided here. `docs/http.md` has the promises, `problems.py` the errors.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import perf_counter_ns
 
 import structlog
@@ -46,23 +46,12 @@ from corecache.serving.http.bodies import (
 )
 from corecache.serving.http.exchange import Exchange, extension_of
 from corecache.serving.http.metrics import RequestMetrics
+from corecache.serving.http.plain_reads import MEANINGFUL, PREFIX, answer_plainly, is_unusual
 from corecache.serving.http.problems import Headers
 
-PREFIX = b"/v1/kv/"
 ROUTE = "/v1/kv/{key}"
 ALLOWED = "GET, HEAD, PUT, DELETE"
 
-_MEANINGFUL = frozenset(
-    (
-        b"content-length",
-        b"transfer-encoding",
-        b"if-match",
-        b"if-none-match",
-        b"x-corecache-timeout",
-        b"content-range",
-    )
-)
-_UNUSUAL = _MEANINGFUL - {b"content-length"}
 _WRITES = frozenset(("PUT", "DELETE"))
 _OCTETS = (b"content-type", b"application/octet-stream")
 _PUT_PARAMETERS = frozenset(("ttl",))
@@ -72,10 +61,6 @@ _START = "http.response.start"
 _BODY = "http.response.body"
 _NO_BODY = {"type": _BODY, "body": b""}
 _WRITTEN = b'HTTP/1.1 204 No Content\r\netag: "%d"\r\n'
-_FOUND = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: %d\r\n"
-    b'etag: "%d"\r\nx-corecache-timestamp: %d\r\n'
-)
 _SMALL_DIGITS = len(b"%d" % FREE_BYTES)
 """A Content-Length with fewer digits is surely below `FREE_BYTES`."""
 
@@ -87,7 +72,6 @@ class KeyValue:
 
     def __init__(self, service: Service, config: Config, clock: Clock, budget: Budget, metrics: RequestMetrics) -> None:
         self._service = service
-        self._peek = service.peek
         self._clock = clock
         self._budget = budget
         self._counts = metrics.route(ROUTE)
@@ -111,15 +95,15 @@ class KeyValue:
             key = raw[len(PREFIX) :]
             if b"%" in key or not 0 < len(key) <= KEY_BYTES_MAX:
                 key = parameters.key_of(key)
-            exchange = None if scope["query_string"] or _is_unusual(scope["headers"]) else extension_of(scope)
+            exchange = None if scope["query_string"] or is_unusual(scope["headers"]) else extension_of(scope)
             # What is plain is done here, not by a coroutine of its own: each costs again whenever the write wakes it.
             if exchange is None or method == "HEAD":
                 status = await answer(key, scope, receive, send, extra)
             elif method == "GET":
-                deadline = Milliseconds(self._clock.now() + self._timeout_ms)
+                deadline = exchange.deadline or Milliseconds(self._clock.now() + self._timeout_ms)
                 record = await self._service.get(key, deadline)
                 status = 200
-                if record is None or not _answer_plainly(exchange.answer, record):
+                if record is None or not answer_plainly(exchange.answer, record):
                     status = await self._answer_record(record, None, scope, send, extra)
             elif (operation := self._plain_write(method, key, exchange)) is None:
                 status = await answer(key, scope, receive, send, extra)
@@ -138,26 +122,6 @@ class KeyValue:
             status, headers, body = problems.answer_of(error, method in _WRITES)
             await send_answer(send, status, headers + extra, body)
         self._counts.observe(method, status, started_ns)
-
-    def read_at_once(self, target: bytes, headers: Headers, give: Callable[[bytes, bytes], bool]) -> bool:
-        """Answers a plain GET of a key that memory knows; False says that it did nothing and the ASGI call is needed.
-
-        The answer goes to `give`, as `Exchange.answer` takes it. Requires: a GET without a body. Raises: nothing.
-        """
-        started_ns = perf_counter_ns()
-        if not target.startswith(PREFIX) or b"?" in target or b"%" in target or _is_unusual(headers):
-            return False
-        key = target[len(PREFIX) :]
-        if not 0 < len(key) <= KEY_BYTES_MAX:
-            return False
-        try:
-            record = self._peek(key)
-        except Exception:  # the ASGI call meets it again, and answers it
-            return False
-        if type(record) is not Record or not _answer_plainly(give, record):
-            return False
-        self._counts.observe("GET", 200, started_ns)
-        return True
 
     def _plain_write(self, method: str, key: bytes, exchange: Exchange) -> Put | Delete | None:
         """Returns the write that is asked for, None if the value is large or has not come yet."""
@@ -286,27 +250,11 @@ async def _answer_write(result: Result, send: Send, extra: Headers) -> int:
     return 204
 
 
-def _answer_plainly(give: Callable[[bytes, bytes], bool], record: Record) -> bool:
-    """Answers a read with a small record that does not expire; False if it is another, or `give` says that it can't."""
-    value = record.value
-    if record.expires != NEVER or len(value) > FREE_BYTES:
-        return False
-    return give(_FOUND % (len(value), record.version, record.timestamp), value)
-
-
-def _is_unusual(headers: Headers) -> bool:
-    """Says whether a header asks for something; a Content-Length does not, and the parser lets no two of them pass."""
-    for name, _ in headers:  # noqa: SIM110 (a generator would cost more than the loop)
-        if name in _UNUSUAL:
-            return True
-    return False
-
-
 def _meaningful(headers: Headers) -> Mapping[bytes, bytes]:
     """Returns the headers that mean something to a key. Raises: CallerFault `bad_request` for one that is repeated."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name in _MEANINGFUL:
+        if name in MEANINGFUL:
             if name in found:
                 raise CallerFault("bad_request", f"The header {name.decode()} is given more than once.")
             found[name] = value
