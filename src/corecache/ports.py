@@ -10,7 +10,7 @@ Errors: a method raises what its docstring names, from `errors.py`, and nothing 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ from corecache.replication.log import Entry
 from corecache.replication.messages import Envelope, Message
 from corecache.replication.recovered import AppliedPoint, NodeFacts, Recovered, ReplicaFacts
 from corecache.reports import ClusterReport, DigestReport, MoveReport, OrdersReport, RecoveryReport, StorageReport
+
+T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class Uncached:
@@ -281,30 +283,17 @@ class Clock(Protocol):
         """Returns the date, by the wall clock."""
 
 
-class Reply(Protocol):
-    """Where a request's outcome goes, once."""
+class Reply(Protocol[T_contra]):
+    """Where a request's outcome goes, once: a write's results, or the record that a read has found."""
 
     def done(self) -> bool:
         """Says whether nobody waits any more: told already, or given up."""
 
-    def set_result(self, result: Sequence[Result], /) -> None:
-        """Tells the results."""
+    def set_result(self, result: T_contra, /) -> None:
+        """Tells it."""
 
     def set_exception(self, exception: CoreCacheError, /) -> None:
-        """Tells that there are none, and why."""
-
-
-class RecordReply(Protocol):
-    """Where the record that is asked for goes, once."""
-
-    def done(self) -> bool:
-        """Says whether nobody waits any more."""
-
-    def set_result(self, record: Record | None, /) -> None:
-        """Tells the newest committed record."""
-
-    def set_exception(self, exception: CoreCacheError, /) -> None:
-        """Tells that it is not known, and why."""
+        """Tells that there is none, and why."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -329,11 +318,8 @@ class Service(Protocol):
     async def get(self, key: bytes, deadline: Milliseconds) -> Record | None:
         """Returns the newest committed record, None if there is none: a linearizable read (R7)."""
 
-    def begin_get(self, key: bytes, deadline: Milliseconds, reply: "RecordReply") -> bool:
-        """Asks the node that leads a key, if that is another: `reply` is told what it says, later in any case.
-
-        False says that nothing was begun, and True promises less than `get` does: nothing is tried again.
-        """
+    def begin_get(self, key: bytes, deadline: Milliseconds, reply: Reply[Record | None]) -> bool:
+        """Asks another node that leads a key, once; `reply` is told, not yet now. False: nothing was begun."""
 
     async def get_stale(self, key: bytes) -> tuple[Record | None, LogSequence]:
         """Returns the record of the applied state, whoever is primary, and the sequence up to which that reaches."""
@@ -345,7 +331,7 @@ class Service(Protocol):
         would have been). Raises: CallerFault `cross_partition` if the keys do not share a partition.
         """
 
-    def begin(self, operations: Sequence[Operation], deadline: Milliseconds, reply: "Reply") -> None:
+    def begin(self, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply[Sequence[Result]]) -> None:
         """Begins what `write` does, once: nothing is tried again, and `reply` is told the outcome.
 
         Of two on one key, begun one after the other, the later one comes later. Raises: as `write`.

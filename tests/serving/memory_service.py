@@ -50,7 +50,7 @@ from corecache.operations import (
 from corecache.placement.partition_map import NodeEntry, Orders
 from corecache.placement.slots import slot_of
 from corecache.placement.view import View
-from corecache.ports import UNCACHED, Item, Page, RecordReply, Reply, Uncached
+from corecache.ports import UNCACHED, Item, Page, Reply, Uncached
 from corecache.replication.updating import Change, updated
 from corecache.reports import (
     ClusterReport,
@@ -122,7 +122,7 @@ class MemoryService:
             await self._pass()
         return self._find(key)
 
-    def begin_get(self, key: bytes, deadline: Milliseconds, reply: RecordReply) -> bool:
+    def begin_get(self, key: bytes, deadline: Milliseconds, reply: Reply[Record | None]) -> bool:
         """Asks "another node", as `get` does, if it is one of `elsewhere`."""
         if key not in self.elsewhere:
             return False
@@ -174,13 +174,15 @@ class MemoryService:
             return UNCACHED
         return self._find(key)
 
-    def begin(self, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply) -> None:
+    def begin(self, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply[Sequence[Result]]) -> None:
         """Executes operations in a while, in the order of the calls."""
         task = asyncio.get_running_loop().create_task(self._execute_in_turn(operations, deadline, reply))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _execute_in_turn(self, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply) -> None:
+    async def _execute_in_turn(
+        self, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply[Sequence[Result]]
+    ) -> None:
         async with self._turn:
             try:
                 results = await self.write(operations, deadline)

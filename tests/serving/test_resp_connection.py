@@ -8,7 +8,7 @@ import pytest
 from corecache.config import KIB
 from corecache.errors import Broken, NotDone, OutcomeUnknown
 from corecache.identity import Milliseconds
-from corecache.operations import Operation
+from corecache.operations import Operation, Result
 from corecache.ports import Reply
 from serving.resp_lab import Lab, packed, served
 
@@ -361,7 +361,7 @@ async def test_a_server_that_stops_drops_what_it_has_not_begun(lab: Lab) -> None
 @served(clustered=True)
 async def test_what_was_not_done_does_not_follow_a_later_command(lab: Lab) -> None:
     """What was not done does not follow a later command, also when nothing else is under way by then."""
-    held: list[tuple[Sequence[Operation], Reply]] = []
+    held: list[tuple[Sequence[Operation], Reply[Sequence[Result]]]] = []
     lab.service.begin = lambda operations, deadline, reply: held.append((operations, reply))  # type: ignore[method-assign]
     wire = await lab.connect()
     await wire.send("SET a 1", "SET a 2")
@@ -378,7 +378,7 @@ async def test_what_was_not_done_is_tried_again_unless_a_later_command_was(lab: 
     """What was not done is tried again, unless a later command on its key was carried out meanwhile."""
     wire, held = await lab.connect(), []
 
-    def begin(operations: Sequence[Operation], deadline: Milliseconds, reply: Reply) -> None:
+    def begin(operations: Sequence[Operation], deadline: Milliseconds, reply: Reply[Sequence[Result]]) -> None:
         held.append((operations, reply))
 
     lab.service.begin = begin  # type: ignore[method-assign]

@@ -135,7 +135,11 @@ class Local:
         return items, resume
 
     def submit(
-        self, partition: PartitionId, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply
+        self,
+        partition: PartitionId,
+        operations: Sequence[Operation],
+        deadline: Milliseconds,
+        reply: Reply[Sequence[Result]],
     ) -> None:
         """Queues a write, whose outcome goes to `reply`. Raises: CallerFault `disk_full`, NotDone."""
         if not self._store.accepts_puts() and any(type(operation) in _GROWING for operation in operations):

@@ -23,7 +23,7 @@ from corecache.node.routing import Router
 from corecache.operations import NEVER, Operation, Record, Result, keys_of
 from corecache.placement.partition_map import NodeEntry
 from corecache.placement.slots import partition_of
-from corecache.ports import Clock, Page, RecordReply, Reply, Store, Uncached
+from corecache.ports import Clock, Page, Reply, Store, Uncached
 from corecache.reports import ClusterReport, DigestReport, MoveReport, OrdersReport, RecoveryReport, StorageReport
 
 
@@ -82,7 +82,7 @@ class Node:
             return record
         return await self._router.get(partition, key, deadline)
 
-    def begin_get(self, key: bytes, deadline: Milliseconds, reply: RecordReply) -> bool:
+    def begin_get(self, key: bytes, deadline: Milliseconds, reply: Reply[Record | None]) -> bool:
         """Asks the node that leads a key, if that is another (see `Service`)."""
         return self._router.begin_get(partition_of(key, self._count), key, deadline, reply)
 
@@ -119,7 +119,7 @@ class Node:
                     raise
         return await self._router.write(partition, operations, deadline)
 
-    def begin(self, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply) -> None:
+    def begin(self, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply[Sequence[Result]]) -> None:
         """Begins a write (see `Service`)."""
         partition = self._place(operations)
         replica = self._replicas.get(partition)

@@ -23,7 +23,7 @@ _OVERHEAD_BYTES = 64
 class ClientRequest(Request):
     """A request, and where its outcome goes."""
 
-    reply: Reply
+    reply: Reply[Sequence[Result]]
 
 
 class ManyReplies:

@@ -24,7 +24,7 @@ from corecache.node.local import Local
 from corecache.node.requests import ManyReplies, Slot, size_of
 from corecache.node.views import Views
 from corecache.operations import Operation, Record, Result, keys_of
-from corecache.ports import Clock, Item, RecordReply, Reply
+from corecache.ports import Clock, Item, Reply
 from corecache.wire.calls import ReadCall, ScanCall, ScanReply, StaleCall, StaleReply, WriteCall
 
 _PAUSE_FIRST_MS = 5
@@ -63,7 +63,9 @@ class Router:
         self._begin_get(node, partition, key, deadline, reply)
         return await reply
 
-    def begin_get(self, partition: PartitionId, key: bytes, deadline: Milliseconds, reply: RecordReply) -> bool:
+    def begin_get(
+        self, partition: PartitionId, key: bytes, deadline: Milliseconds, reply: Reply[Record | None]
+    ) -> bool:
         """Asks the primary once, if it is another node; False says that nothing was begun."""
         try:
             node = self._primary(partition)
@@ -74,7 +76,7 @@ class Router:
         return node != self._node
 
     def _begin_get(
-        self, node: NodeId, partition: PartitionId, key: bytes, deadline: Milliseconds, reply: RecordReply
+        self, node: NodeId, partition: PartitionId, key: bytes, deadline: Milliseconds, reply: Reply[Record | None]
     ) -> None:
         def make(number: int) -> ReadCall:
             return ReadCall(number, partition, key, self._calls.left_ms(deadline))
@@ -186,7 +188,11 @@ class Router:
         return await reply
 
     def begin_write(
-        self, partition: PartitionId, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply
+        self,
+        partition: PartitionId,
+        operations: Sequence[Operation],
+        deadline: Milliseconds,
+        reply: Reply[Sequence[Result]],
     ) -> None:
         """Begins a write, here or at its primary; `reply` is told the outcome. Raises: CallerFault, NotDone."""
         node = self._primary(partition)

@@ -12,8 +12,8 @@ all earlier requests are answered.
 Rule 3: nothing grows. Bytes that can't be parsed ahead are held back and reading stops; headers, chunk extensions and
 trailers that do not end are cut off; a body that nobody wants is thrown away up to `FREE_BYTES`.
 
-Rule 4: whoever sends many requests at once lets the others have their turns: `task` answers one a turn. Only
-the first of what came at once may be answered where its headers end, without exchange or task (`_answer_at_once`).
+Rule 4: whoever sends many requests at once lets the others have their turns: `task` answers one a turn. Only the first
+of what came at once may be answered without it (`plain_reads.py`).
 """
 
 from asyncio import AbstractEventLoop, BaseTransport, Future, Task, sleep
@@ -38,8 +38,7 @@ _SLICE_BYTES = 2048
 `header_bytes_max`, so that headers which came in one slice need not be measured."""
 
 _DRAIN_IDLE_MS = 250
-"""How long a connection stays open, with nothing on it, when the node is stopping: longer than a request is under way
-that was sent before its client could hear of it."""
+"""How long an idle connection stays open when the node stops: a request may be on its way that knows nothing of it."""
 
 
 class Connection(HttpToolsProtocol):
@@ -48,7 +47,6 @@ class Connection(HttpToolsProtocol):
     `_running` is the exchange that is being answered, `_waiting` are those behind it, `_latest` is the one that the
     parser saw last; `task` answers one after another, and waits for `_next` while there is none. `_held` is what came
     too early to be parsed. `_first`: nothing of what came last is answered yet. `_since` is when `_phase` last moved.
-    `_scope` is what all requests' scopes begin as.
     """
 
     def __init__(self, config: uvicorn.Config, state: SharedState, loop: AbstractEventLoop) -> None:
@@ -75,7 +73,7 @@ class Connection(HttpToolsProtocol):
         self._closing = False
         self._unsent_bytes = 0
         self._unsent_since = state.now
-        self._scope: Scope = {}
+        self._base_scope: Scope = {}
 
     # The transport's calls
 
@@ -83,7 +81,7 @@ class Connection(HttpToolsProtocol):
         """Begins, or refuses one connection too many."""
         count, limit = len(self.state.open), self._limits.connections_max
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._scope = base_scope(self.scheme, self.server, self.client)
+        self._base_scope = base_scope(self.scheme, self.server, self.client)
         if count >= limit:
             self._say(problems.too_many_connections(limit))
             if len(self.state.closing) > limit:
@@ -111,10 +109,9 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._running is not None:
             self._running.disconnect()
-        if self._running is not None and self.task is not None:
-            # Until here the connection has kept the task alive.
-            self.tasks.add(self.task)
-            self.task.add_done_callback(self.tasks.discard)
+            if self.task is not None:  # Until here the connection has kept it alive.
+                self.tasks.add(self.task)
+                self.task.add_done_callback(self.tasks.discard)
         self._waiting.clear()
         self._held = b""
         self._closing = True
@@ -165,7 +162,7 @@ class Connection(HttpToolsProtocol):
         at_once = method == b"GET" and keep_alive and self._body_left == 0 and self._may_answer_at_once()
         if at_once and self.app.plain_reads.at_once(self.url, self.headers, self._give):
             return
-        scope = scope_of(self._scope, version, method, self.url, self.headers)
+        scope = scope_of(self._base_scope, version, method, self.url, self.headers)
         exchange = Exchange(self, scope, keep_alive, self.expect_100_continue and version == "1.1", self._body_left)
         self._phase = _BODY
         self._latest = exchange
