@@ -95,6 +95,18 @@ file.write(b"written" * 10_000)
     assert (after_the_cut(grid, program) / "log").read_bytes() == b"synced"
 
 
+def test_the_kernel_may_have_written_a_newer_file_and_not_an_older_one(grid: power.PowerGrid) -> None:
+    """Some files are written before the cut; the others lose what nobody had synced of them, wherever they stand."""
+    for name in "abcdefgh":
+        (grid.path("n1") / name).write_bytes(b"written" * 10_000)
+    grid.write_some(["n1"], random.Random(1))
+    grid.cut(["n1"])
+    grid.restore(["n1"])
+    sizes = [(grid.path("n1") / name).stat().st_size for name in "abcdefgh"]
+    assert set(sizes) == {0, 70_000}
+    assert sizes != sorted(sizes, reverse=True)
+
+
 def test_a_file_that_nobody_synced_was_never_there(grid: power.PowerGrid) -> None:
     """A name that no sync had covered is lost with its file."""
     assert not (after_the_cut(grid, "open('new', 'wb', buffering=0).write(b'written')") / "new").exists()
@@ -225,11 +237,14 @@ class Powered(Node):
         self.data_dir = grid.path("n1") / "data"
         self.lost_bytes = 0
         self._grid = grid
+        self._dice = random.Random(1)
 
     def kill(self) -> None:
         """Stops the process, cuts, kills, and mounts what is left; nothing if it has ended already."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGSTOP)
+            if self._dice.randrange(2):
+                self._grid.write_some(["n1"], self._dice)
             self._grid.cut(["n1"])
             super().kill()
             self.lost_bytes += self._grid.restore(["n1"])

@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -73,11 +74,12 @@ class Shim(disk.Shim):
         """Waits until so many calls have failed or are waiting."""
         wait_until(lambda: self.hits >= hits, "a disk call that the shim is waiting for")
 
-    def cut_power(self, data_dir: Path) -> int:
+    def cut_power(self, data_dir: Path, dice: random.Random | None = None) -> int:
         """Takes away what no sync had covered when the node was killed; returns how many bytes that were.
 
-        Only what was added to files is taken, not that they were made, renamed or removed. RocksDB's diary and the lock
-        are left alone.
+        Without dice all of it goes; with them some files keep some or all, of an older file less than of a newer one
+        perhaps, as a kernel may have written it in any order. Only what was added to files is taken, not that they were
+        made, renamed or removed. RocksDB's diary and the lock are left alone.
         """
         lengths: dict[int, int] = {}
         for line in self._synced.read_text().splitlines():
@@ -88,6 +90,9 @@ class Shim(disk.Shim):
             if path.is_file() and path.name != "lock" and not path.name.startswith("LOG"):
                 present = path.stat()
                 kept = min(present.st_size, lengths.get(present.st_ino, 0))
+                if dice is not None:
+                    unsynced = present.st_size - kept
+                    kept += dice.choice((0, 0, dice.randint(0, unsynced), unsynced))
                 lost_bytes += present.st_size - kept
                 os.truncate(path, kept)
         return lost_bytes

@@ -12,10 +12,13 @@ writes under way, and some fall into the start itself.
 import asyncio
 import binascii
 import json
+import os
 import random
+import subprocess
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -37,6 +40,26 @@ SETTINGS = {
     "storage.flush_memtable_bytes": 256 * 1024,
     "storage.compact_level0_files": 2,
 }
+
+
+TWO_FILES = """
+import os
+
+def written(name, octets):
+    with open(name, "wb") as file:
+        file.write(octets)
+        file.flush()
+        if name == "old":
+            os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_ino
+
+for _ in range(1000):
+    inode = written("old", b"x" * 1000)
+    os.unlink("old")
+    if written("new", b"y" * 10) == inode:
+        break
+"""
+"""Writes and syncs a file, removes it, and writes another, until that has the inode of the first."""
 
 
 class Held(NamedTuple):
@@ -314,7 +337,7 @@ async def crashes(node: Node, dice: random.Random, seed: int, kills: int) -> Non
             await load(node, owners, ledger, prefix, dice)
         await asyncio.to_thread(node.kill)
         if node.shim is not None:
-            lost_bytes += node.shim.cut_power(node.data_dir)
+            lost_bytes += node.shim.cut_power(node.data_dir, dice)
     await asyncio.to_thread(node.start)
     await check(node, owners, ledger, prefix)
     await asyncio.to_thread(node.stop)
@@ -353,3 +376,12 @@ async def load(node: Node, owners: list[Owner], ledger: Ledger, prefix: str, dic
         await lost_connections_are_no_error(task)
     for connection in connections:
         connection.close()
+
+
+def test_a_power_cut_takes_what_a_new_file_has_though_an_older_one_had_its_inode(tmp_path: Path, shim: Shim) -> None:
+    """What was synced was the older file's."""
+    data = tmp_path / "data"
+    data.mkdir()
+    subprocess.run([sys.executable, "-c", TWO_FILES], cwd=data, env=os.environ | shim.environment, check=True)
+    assert shim.cut_power(data) == 10
+    assert (data / "new").read_bytes() == b""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from corecache.errors import Broken
 from corecache.storage.directory import DataDirectory
 from corecache.storage.rocksdb import RocksStore
-from corecache.storage.rocksdb_log import BLOCK_BYTES, HEADER_BYTES, LogDamage, crc32c, torn_at
+from corecache.storage.rocksdb_log import BLOCK_BYTES, HEADER_BYTES, LogDamage, crc32c, span_of, torn_at
 from storage.store_lab import NODE, REPLICA, ZERO, config, entry, opened, record
 
 SIZES = {"small": (20, 50), "blocks": (20, 2000), "large": (50_000, 5)}
@@ -148,24 +148,9 @@ def test_a_torn_last_batch_is_dropped_and_its_bytes_are_kept(
     assert copies == ([log[start:cut].rstrip(b"\0")] if share or rest else [])
 
 
-def test_a_torn_log_that_another_goes_on_after_is_damage(killed: dict[str, Path], tmp_path: Path) -> None:
-    """Only the newest log has a tail that a crash may tear."""
-    path = tmp_path / "d"
-    shutil.copytree(killed["small"], path)
-    log = log_of(path)
-    log.with_name("999999.log").write_bytes(log.read_bytes())
-    os.truncate(log, log.stat().st_size - 10)
+def test_a_checksum_is_the_castagnoli_one() -> None:
+    """The check value of RFC 3720's polynomial."""
     assert crc32c(b"123456789") == 0xE3069283
-
-    async def refuse() -> None:
-        lock = DataDirectory.open(path)
-        with pytest.raises(Broken) as caught:
-            await RocksStore.open(lock, config())
-        assert caught.value.code == "log_damaged"
-        assert "999999.log goes on" in caught.value.message
-        lock.close()
-
-    asyncio.run(refuse())
 
 
 @given(st.data())
@@ -180,3 +165,19 @@ def test_any_bytes_are_judged(killed: dict[str, Path], data: st.DataObject) -> N
     with suppress(LogDamage):
         start = torn_at(bytes(spoilt))
         assert start is None or 0 <= start <= len(spoilt)
+    assert span_of(bytes(spoilt)) is None or spoilt
+
+
+def test_a_log_spans_the_numbers_of_its_changes(killed: dict[str, Path]) -> None:
+    """From the first to the one that the next log has to begin with; whatever is behind its last batch."""
+    for name in SIZES:
+        log = log_of(killed[name]).read_bytes()
+        start = last_batch(log)
+        last = int.from_bytes(log[start + HEADER_BYTES : start + HEADER_BYTES + 8], "little")
+        count = int.from_bytes(log[start + HEADER_BYTES + 8 : start + HEADER_BYTES + 12], "little")
+        span = span_of(log)
+        assert span is not None
+        assert span[0] < span[1] == last + count
+        assert span_of(log + bytes(100)) == span
+        assert span_of(log[:start]) == (span[0], last)
+    assert span_of(b"") is None

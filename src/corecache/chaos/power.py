@@ -12,7 +12,8 @@ files back to their synced length. Freezing and copying the device would keep wh
 
 Rule 1: nobody syncs for the node. Both file systems commit by themselves only after minutes, the inner one without
 ext4's kindness to programs that rename without a sync. What is left: the kernel writes what is dirty for about 30 s,
-and a sync of one file commits the names of all.
+and a sync of one file commits the names of all. `write_some` does at once what the kernel might at any time: some files
+are written, and others not, so that a cut may leave a newer one and not an older one.
 Rule 2: nothing stays behind. A guard, a process of its own, unmounts everything when this one ends, however it ends.
 Rule 3: the device is copied before it is mounted again, since somebody may still hold the dead file systems.
 """
@@ -27,6 +28,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from random import Random
 from typing import Final, Self
 
 from corecache.chaos.processes import GroundError
@@ -91,6 +93,11 @@ class PowerGrid:
         """Returns where a disk is mounted. It stays the same; put a directory into it that may be removed."""
         return self._disks[name].inner
 
+    def write_some(self, names: Sequence[str] | None, dice: Random) -> None:
+        """Has some files of some disks, or of all, written now: to each it happens in one of two cases."""
+        for disk in self._chosen(names):
+            disk.write_some(dice)
+
     def cut(self, names: Sequence[str] | None = None) -> None:
         """Cuts the power of some disks, or of all, a millisecond or so apart.
 
@@ -134,6 +141,12 @@ class _Disk:
         (self.inner / "lost+found").rmdir()
         for place in (self.inner, self.outer):
             _sync(place)
+
+    def write_some(self, dice: Random) -> None:
+        """Syncs files by lot."""
+        for file in sorted(path for path in self.inner.rglob("*") if path.is_file()):
+            if dice.randrange(2):
+                _sync(file)
 
     def cut(self) -> None:
         """Shuts the outer one down."""
@@ -224,8 +237,8 @@ def _sizes(root: Path) -> dict[int, int]:
     return sizes
 
 
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
+def _sync(place: Path) -> None:
+    opened = os.open(place, os.O_RDONLY)
     try:
         os.fsync(opened)
     finally:

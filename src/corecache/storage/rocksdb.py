@@ -11,7 +11,8 @@ disk, so whoever looks at both sees one moment.
 
 What a batch of entries changes is `rocksdb_apply.py`'s, the order of batches and what happens after a failure
 `rocksdb_writer.py`'s, reads and their failures `rocksdb_reader.py`'s. Snapshots are taken by `rocksdb_snapshot.py` and
-installed by `rocksdb_install.py`; `rocksdb_expiry.py` finds what expires. Opening is `rocksdb_opening.py`'s, the bytes
+installed by `rocksdb_install.py`; `rocksdb_expiry.py` finds what expires; `rocksdb_cutting.py` cuts the logs. Opening
+is `rocksdb_opening.py`'s, and `rocksdb_reapply.py` puts back what a power cut has taken out of the middle. The bytes
 are `keyspace.py`'s, the settings `rocksdb_options.py`'s.
 """
 
@@ -47,6 +48,7 @@ from corecache.storage.directory import DataDirectory
 from corecache.storage.keyspace import PREFIX, KeyspaceError
 from corecache.storage.record_cache import RecordCache
 from corecache.storage.rocksdb_apply import Applier
+from corecache.storage.rocksdb_cutting import Cutter
 from corecache.storage.rocksdb_expiry import ExpiryIndex
 from corecache.storage.rocksdb_install import Installer
 from corecache.storage.rocksdb_opening import Contents, opened, recover
@@ -86,6 +88,7 @@ class RocksStore:
         self._contents = contents
         self._applied = dict(contents.applied)
         self._cut = dict(contents.cut)
+        self._cutter = Cutter(self._handles, self._writer, self._applied, self._cut, self._durable)
         self._reader = Reader(directory)
         self._records = RecordCache(rocksdb_options.record_cache_bytes(config.storage))
         self._index = ExpiryIndex(self._families, self._handles, self._reader, self._writer)
@@ -110,9 +113,9 @@ class RocksStore:
         options = rocksdb_options.database_options(config.storage, cache)
         families = rocksdb_options.family_options(config.storage, cache)
         refuse_damage = config.storage.damaged_log == "refuse"
-        database = await asyncio.to_thread(opened, directory.database, options, families, refuse_damage)
+        database, lacks_some = await asyncio.to_thread(opened, directory.database, options, families, refuse_damage)
         try:
-            contents = await asyncio.to_thread(recover, database, directory.database)
+            contents = await asyncio.to_thread(recover, database, directory.database, lacks_some)
             room = await asyncio.to_thread(space.look, directory.path, config.storage)
             space.warn_if_full(room, config.storage)
             return cls(directory, config, options, database, contents, room)
@@ -139,7 +142,7 @@ class RocksStore:
 
         async with self._writer.turn:
             await self._writer.write(fill)
-        await self._writer.sync()
+        await self._cutter.sync()
 
     async def append(
         self,
@@ -159,7 +162,7 @@ class RocksStore:
         async with self._writer.turn:
             await self._writer.write(fill)
         if self._durable:
-            await self._writer.sync()
+            await self._cutter.sync()
 
     async def apply(self, entries: Sequence[tuple[PartitionId, Entry]]) -> None:
         """Brings the records up to these entries and notes them as applied."""
@@ -170,28 +173,11 @@ class RocksStore:
             finally:
                 self._records.forget(entries)
             self._applied.update(points)
+            self._cutter.note_applied(points)
 
     async def cut(self, upto: Mapping[PartitionId, LogSequence]) -> None:
         """Removes applied entries from the logs."""
-        async with self._writer.turn:
-            ends: dict[PartitionId, LogSequence] = {}
-            for partition, sequence in upto.items():
-                end = min(sequence, self._applied.get(partition, NOTHING_APPLIED).sequence)
-                if end > self._cut.get(partition, 0):
-                    ends[partition] = end
-
-            def fill(batch: WriteBatch) -> None:
-                for partition, end in ends.items():
-                    first = LogSequence(self._cut.get(partition, 0) + 1)
-                    batch.delete_range(
-                        keyspace.log_key(partition, first),
-                        keyspace.log_key(partition, LogSequence(end + 1)),
-                        self._handles[keyspace.LOG],
-                    )
-                    batch.put(keyspace.cut_key(partition), keyspace.cut_bytes(end), self._handles[keyspace.FACTS])
-
-            await self._writer.write(fill)
-            self._cut.update(ends)
+        await self._cutter.cut(upto)
 
     async def read_log(
         self, partition: PartitionId, above: LogSequence, upto: LogSequence, bytes_max: int
@@ -210,7 +196,7 @@ class RocksStore:
 
     async def begin_install(self, partition: PartitionId, facts: ReplicaFacts) -> None:
         """Drops a partition's records, log and applied point and saves new facts."""
-        await self._installer.empty(partition, facts)
+        await self._empty(partition, facts)
 
     async def install(
         self,
@@ -223,7 +209,12 @@ class RocksStore:
 
     async def discard(self, partition: PartitionId) -> None:
         """Drops all that there is of a partition."""
-        await self._installer.empty(partition, None)
+        await self._empty(partition, None)
+
+    async def _empty(self, partition: PartitionId, facts: ReplicaFacts | None) -> None:
+        self._cutter.note_emptying(partition)
+        await self._installer.empty(partition, facts)
+        self._cutter.note_emptied(partition)
 
     async def digest(self, partition: PartitionId) -> tuple[LogSequence, str]:
         """Returns the applied sequence and a checksum of the records as of it."""

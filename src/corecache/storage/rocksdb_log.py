@@ -14,6 +14,7 @@ within the bad record or ends in zeros. No batch of ours ends in that many zeros
 Rule 2: headers are walked, which is quick; checksums are computed where the headers end. Those before are RocksDB's.
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
 from mmap import mmap
 from struct import Struct
@@ -58,6 +59,36 @@ def torn_at(log: bytes | mmap) -> int | None:
     if _is_zero(log, max(position, size - _ZEROS_MIN), size):
         return start
     raise LogDamage(f"the record at byte {position} is damaged")
+
+
+def span_of(log: bytes | mmap) -> tuple[int, int] | None:
+    """Returns the sequence number of a log's first change, and the one that follows its last; None without a batch.
+
+    What is behind a damaged length is not seen. (Where the end of a block cuts a batch's own header in two, the numbers
+    are wrong, and follow nothing.)
+    """
+    first = last = None
+    for position, kind in _headers(log):
+        if kind in (_FULL, _FIRST):
+            last = position + HEADER_BYTES
+            first = last if first is None else first
+    if first is None or last is None or last + _BATCH.size > len(log):
+        return None
+    sequence, count = _BATCH.unpack_from(log, last)
+    return _BATCH.unpack_from(log, first)[0], sequence + count
+
+
+def _headers(log: bytes | mmap) -> Iterator[tuple[int, int]]:
+    """Yields position and kind of each record, up to where they stop making sense."""
+    for start in range(0, len(log), BLOCK_BYTES):
+        end = min(start + BLOCK_BYTES, len(log))
+        position = start
+        while position + HEADER_BYTES <= end:
+            length, kind = _HEADER.unpack_from(log, position)
+            if not _FULL <= kind <= _LAST or position + HEADER_BYTES + length > end:
+                return
+            yield position, kind
+            position += HEADER_BYTES + length
 
 
 def _walk(log: bytes | mmap, block: int, entered: list[int | None], checked: bool) -> tuple[int, int | None]:

@@ -5,8 +5,9 @@ and one sync more closes the case in which the files were written by a process w
 Rule 2: a hole in a log, an entry of a partition without facts, a record that nobody here wrote: `Broken`. Nothing is
 repaired by guessing.
 
-Rule 3: of the write-ahead log only a torn last write is dropped (`rocksdb_log.py` judges), and its bytes are kept
-beside the log.
+Rule 3: of a write-ahead log only a torn last write is dropped (`rocksdb_log.py` judges), and its bytes are kept beside
+it. An older log may have one too: a disk that loses power can keep a newer file's bytes and lose an older one's end,
+if neither was synced (`rocksdb_reapply.py`).
 
 RocksDB's refusals are plain sentences; here they become our errors, with the file and the cure.
 """
@@ -29,6 +30,7 @@ from corecache.replication.recovered import NOTHING_APPLIED, AppliedPoint, NodeF
 from corecache.storage import keyspace
 from corecache.storage.keyspace import KeyspaceError
 from corecache.storage.rocksdb_log import LogDamage, torn_at
+from corecache.storage.rocksdb_reapply import may_lack_some, reapply
 
 log = structlog.get_logger(__name__)
 
@@ -42,11 +44,12 @@ class Contents(msgspec.Struct):
     cut: dict[PartitionId, LogSequence] = {}
 
 
-def opened(path: Path, options: Options, families: dict[str, Options], refuse_damage: bool) -> Rdict:
+def opened(path: Path, options: Options, families: dict[str, Options], refuse_damage: bool) -> tuple[Rdict, bool]:
     """Opens the database, or makes it. Blocks for as long as the recovery takes. Raises: CallerFault, Broken.
 
-    With `refuse_damage` a write-ahead log that no crash leaves so is refused; without, RocksDB's options decide.
-    Requires: nobody else has the data directory.
+    The second part says whether the middle of what was written may be missing (`rocksdb_reapply.py`). With
+    `refuse_damage` a write-ahead log that no crash leaves so is refused; without, RocksDB's options decide. Requires:
+    nobody else has the data directory.
     """
     if not (path / "CURRENT").exists() and (remains := sorted([*path.glob("*.sst"), *path.glob("*.log")])):
         # RocksDB would make an empty database and remove the files.
@@ -57,26 +60,24 @@ def opened(path: Path, options: Options, families: dict[str, Options], refuse_da
         )
     try:
         if refuse_damage:
-            _drop_torn_tail(path)
-        return Rdict(str(path), options, column_families=families)
+            _drop_torn_tails(path)
+        lacks_some = may_lack_some(path)
+        return Rdict(str(path), options, column_families=families), lacks_some
     except CoreCacheError:
         raise
     except Exception as error:
         raise _refusal(path, str(error)) from error
 
 
-def _drop_torn_tail(path: Path) -> None:
-    """Cuts the last write off the write-ahead log if it is torn. Raises: Broken if the log is damaged, OSError."""
-    logs = sorted((file for file in path.glob("*.log") if file.stat().st_size), key=lambda file: int(file.stem))
-    for file in logs:
+def _drop_torn_tails(path: Path) -> None:
+    """Cuts torn last writes off the write-ahead logs. Raises: Broken if one is damaged, OSError."""
+    for file in sorted((file for file in path.glob("*.log") if file.stat().st_size), key=lambda file: int(file.stem)):
         try:
             with file.open("rb") as opened_file, mmap.mmap(opened_file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 start = torn_at(content)
                 torn = b"" if start is None else content[start:].rstrip(b"\0")
             if start is None:
                 continue
-            if file != logs[-1]:
-                raise LogDamage(f"it ends within the batch at byte {start}, and {logs[-1].name} goes on")
         except LogDamage as error:
             raise _damage(file, str(error)) from error
         kept = file.with_suffix(".log.torn")
@@ -90,12 +91,19 @@ def _drop_torn_tail(path: Path) -> None:
         log.warning("dropped a write that a crash cut short", file=str(file), at_bytes=start, copy=str(kept))
 
 
-def recover(database: Rdict, path: Path) -> Contents:
-    """Reads facts, applied points and the logs' entries above them. Blocks. Raises: Broken."""
+def recover(database: Rdict, path: Path, lacks_some: bool) -> Contents:
+    """Reads facts, applied points and the logs' entries above them. Blocks. Raises: Broken.
+
+    `lacks_some`: records of applied entries may be missing, and are put back (`rocksdb_reapply.py`).
+    """
     try:
+        families = {name: database.get_column_family(name) for name in keyspace.FAMILIES}
+        contents, facts = _facts(families[keyspace.FACTS])
+        if lacks_some:
+            handles = {name: database.get_column_family_handle(name) for name in keyspace.FAMILIES}
+            reapply(database, families, handles, contents.applied, contents.cut)
         database.flush_wal(True)
-        contents, facts = _facts(database.get_column_family(keyspace.FACTS))
-        log = database.get_column_family(keyspace.LOG)
+        log = families[keyspace.LOG]
         contents.replicas = {
             partition: Recovered(
                 replica,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Final
 
 from corecache.chaos.cluster import ChaosNode
@@ -98,7 +99,10 @@ async def _cut(ground: Ground, planned: Planned, nodes: list[ChaosNode], target:
     # The disks go a moment before the processes: nothing that a node did after the cut may be seen by anybody.
     for node in nodes:
         node.pause()
+    dice = Random(planned.roll)  # noqa: S311 (lots, not secrets)
     try:
+        if dice.randrange(2):
+            await asyncio.to_thread(ground.grid.write_some, names, dice)
         await asyncio.to_thread(ground.grid.cut, names)
         async with down(*nodes):
             await asyncio.sleep(planned.seconds)

@@ -8,7 +8,8 @@
  * struck, so that one can wait for that.
  *
  * FAULT_SHIM_SYNCED names a file to which every sync that succeeded adds a line: the file's inode, and how long it was
- * when the sync began. What a power cut would have taken away is what lies beyond.
+ * when the sync began. What a power cut would have taken away is what lies beyond. A file that is made, or emptied, adds
+ * a line with the length 0: it may have the inode of one that was synced and is gone.
  *
  * A process without these variables behaves as if the library were not there.
  */
@@ -17,6 +18,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +118,46 @@ int fdatasync(int file)
 {
     return syncing(file, REAL(fdatasync));
 }
+
+static int opened(int file, int flags)
+{
+    int saved = errno;
+    struct stat found;
+    if (file >= 0 && synced >= 0 && flags & (O_CREAT | O_TRUNC) && fstat(file, &found) == 0 &&
+        S_ISREG(found.st_mode) && found.st_size == 0)
+        dprintf(synced, "%lu 0\n", (unsigned long)found.st_ino);
+    errno = saved;
+    return file;
+}
+
+/* Takes the mode, which is there only if the flags can make a file. */
+#define TAKE_MODE(mode, flags)                                    \
+    mode_t mode = 0;                                              \
+    if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) {    \
+        va_list rest;                                             \
+        va_start(rest, flags);                                    \
+        mode = va_arg(rest, mode_t);                              \
+        va_end(rest);                                             \
+    }
+
+#define OPEN(name)                                                \
+    int name(const char *path, int flags, ...)                    \
+    {                                                             \
+        TAKE_MODE(mode, flags)                                    \
+        return opened(REAL(name)(path, flags, mode), flags);      \
+    }
+
+#define OPENAT(name)                                              \
+    int name(int folder, const char *path, int flags, ...)        \
+    {                                                             \
+        TAKE_MODE(mode, flags)                                    \
+        return opened(REAL(name)(folder, path, flags, mode), flags); \
+    }
+
+OPEN(open)
+OPEN(open64)
+OPENAT(openat)
+OPENAT(openat64)
 
 ssize_t write(int file, const void *bytes, size_t length)
 {
