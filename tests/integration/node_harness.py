@@ -86,7 +86,7 @@ class Shim(disk.Shim):
             inode, length = map(int, line.split())
             lengths[inode] = length
         lost_bytes = 0
-        for path in data_dir.rglob("*"):
+        for path in sorted(data_dir.rglob("*")):
             if path.is_file() and path.name != "lock" and not path.name.startswith("LOG"):
                 present = path.stat()
                 kept = min(present.st_size, lengths.get(present.st_ino, 0))

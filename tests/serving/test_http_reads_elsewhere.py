@@ -50,8 +50,18 @@ def test_the_answer_is_the_long_ways(present: Record | None) -> None:
         lab.service.elsewhere.add(b"a")
         if present is not None:
             lab.service.records[b"a"] = present
+        asked = lab.service.get
+        times = 0
+
+        async def counted(key: bytes, deadline: Milliseconds) -> Record | None:
+            nonlocal times
+            times += 1
+            return await asked(key, deadline)
+
+        lab.service.get = counted  # type: ignore[method-assign]
         wire = await lab.connect()
         answers = [await wire.ask("GET", "/v1/kv/a", None, headers) for headers in ({}, LONG_WAY)]
+        assert times == 2, "the other node was asked more than once for one answer"
         for answer in answers:
             assert answer.headers.pop("date")
         assert answers[0] == answers[1]

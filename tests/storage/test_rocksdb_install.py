@@ -207,3 +207,33 @@ def test_a_directory_of_the_first_format_opens_with_all_that_it_holds(
         assert (tmp_path / "format").read_text() == f"corecache data directory, format {FORMAT}\n"
 
     asyncio.run(scene())
+
+
+def test_a_replica_is_whole_when_a_sync_has_covered_its_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut may keep a newer log, which says that it is whole, and take records at the end of an older one."""
+
+    async def scene() -> None:
+        async with opened(tmp_path / "live", config("fsync")) as store:
+            await store.save(NODE, {ZERO: REPLICA})
+            await store.begin_install(ZERO, FRESH)
+            (log,) = (tmp_path / "live" / "db").glob("*.log")
+            synced_bytes = log.stat().st_size
+            lengths: list[int] = []
+            sync = store._writer.sync
+
+            async def noted() -> None:
+                lengths.append(log.stat().st_size)
+                await sync()
+
+            monkeypatch.setattr(store._writer, "sync", noted)
+            await store.install(ZERO, NEW[:600], None)
+            assert lengths == []
+            unsynced_bytes = log.stat().st_size
+            assert unsynced_bytes > synced_bytes
+            await store.install(ZERO, [], (WHOLE, POINT))
+            assert lengths[0] == unsynced_bytes
+            assert lengths[1] > unsynced_bytes
+
+    asyncio.run(scene())

@@ -10,10 +10,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from rocksdict import WriteBatch
 
+from corecache.errors import CoreCacheError
 from corecache.identity import Epoch, PartitionId, Sequence, Timestamp, Version
 from corecache.replication.recovered import AppliedPoint
-from corecache.storage import keyspace
+from corecache.storage import keyspace, rocksdb_reapply
 from corecache.storage.rocksdb import RocksStore
 from storage.store_lab import NODE, REPLICA, ZERO, config, entry, opened, record
 
@@ -75,6 +77,80 @@ def test_what_was_applied_before_the_applied_point_is_there(holed: Path, tmp_pat
 
     for _ in range(2):
         asyncio.run(read())
+
+
+@pytest.mark.parametrize("batches", [0, 1, 2, 3])
+def test_a_start_that_ends_in_the_middle_of_it_does_no_harm(
+    holed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    """The next one does all of it again: the logs that told are gone, and what was applied again may be old."""
+    shutil.copytree(holed, tmp_path / "d")
+    written = 0
+
+    class Ended(Exception):
+        """The process ends here."""
+
+    def batch(**details: bool) -> WriteBatch:
+        nonlocal written
+        if written == batches:
+            shutil.copytree(tmp_path / "d", tmp_path / "ended")
+            raise Ended
+        written += 1
+        return WriteBatch(**details)
+
+    async def scene() -> None:
+        with monkeypatch.context() as during:
+            during.setattr(rocksdb_reapply, "_BATCH_BYTES", 1)
+            during.setattr(rocksdb_reapply, "WriteBatch", batch)
+            if batches < 3:
+                with pytest.raises(CoreCacheError):
+                    async with opened(tmp_path / "d", config("fsync")):
+                        raise AssertionError("it was not interrupted")
+            else:
+                async with opened(tmp_path / "d", config("fsync")):
+                    shutil.copytree(tmp_path / "d", tmp_path / "ended")
+        async with opened(tmp_path / "ended", config("fsync")) as store:
+            found = await store.get([(ZERO, b"k%d" % number) for number in range(1, 4)])
+            assert [one.version if one is not None else None for one in found] == [1, 2, 3]
+
+    asyncio.run(scene())
+
+
+def test_a_key_does_not_go_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One key, written often: what is applied again in parts is old until the last of them."""
+    pairs = [(ZERO, entry(number, {b"k": record(b"v" * 100, number)})) for number in range(1, 6)]
+    made: list[Path] = []
+
+    def batch(**details: bool) -> WriteBatch:
+        made.append(Path(shutil.copytree(tmp_path / "left", tmp_path / f"ended{len(made)}")))
+        return WriteBatch(**details)
+
+    async def scene() -> None:
+        async with opened(tmp_path / "live", config("fsync")) as store:
+            await store.save(NODE, {ZERO: REPLICA})
+            await store.append(pairs)
+            await store.apply(pairs[:1])
+            await store.append([(PartitionId(1), entry(1))])
+            (log,) = logs(tmp_path / "live")
+            synced_bytes = log.stat().st_size
+            await store.apply(pairs[1:2])
+            switch_logs(store, tmp_path / "live")
+            await store.apply(pairs[2:])
+            shutil.copytree(tmp_path / "live", tmp_path / "left")
+        os.truncate(tmp_path / "left" / "db" / log.name, synced_bytes)
+        with monkeypatch.context() as during:
+            during.setattr(rocksdb_reapply, "_BATCH_BYTES", 1)
+            during.setattr(rocksdb_reapply, "WriteBatch", batch)
+            async with opened(tmp_path / "left", config("fsync")):
+                pass
+        assert len(made) == 5
+        for path in (tmp_path / "left", *made):
+            async with opened(path, config("fsync")) as store:
+                (found,) = await store.get([(ZERO, b"k")])
+                assert found is not None
+                assert found.version == 5
+
+    asyncio.run(scene())
 
 
 def test_where_nothing_is_missing_nothing_is_applied_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,12 @@ class Driver:
 
     def start(self) -> None:
         """Begins the rounds. Requires: a running event loop."""
-        for rounds in (self.rounds.append_rounds(), self.rounds.apply_rounds(), self._overdue_rounds()):
+        for rounds in (
+            self.rounds.append_rounds(),
+            self.rounds.apply_rounds(),
+            self.rounds.cut_rounds(),
+            self._overdue_rounds(),
+        ):
             self._spawn(rounds)
         if self.link is not None:
             self._spawn(self._ticks())

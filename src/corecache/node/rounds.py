@@ -1,8 +1,8 @@
 """The rounds of the store: all that was asked to be written since the last one began goes to the disk in one call.
 
 An append round saves facts and then appends the entries of all partitions, so that all of it shares one fsync (group
-commit); an apply round brings the records up to committed entries. The two run side by side. While a round is at the
-disk, the next one fills up.
+commit); an apply round brings the records up to committed entries; a cut round takes what is long applied off the logs.
+They run side by side. While a round is at the disk, the next one fills up.
 
 Rules:
 
@@ -29,7 +29,7 @@ Happened = Iterable[tuple[PartitionId, Event]]
 
 
 class Rounds:
-    """What waits to be written, and the two loops that write it. `count` is the number of append rounds so far."""
+    """What waits to be written, and the loops that write it. `count` is the number of append rounds so far."""
 
     def __init__(
         self,
@@ -55,8 +55,10 @@ class Rounds:
         self._held: list[tuple[PartitionId, actions.Apply]] = []
         self._cuts: dict[PartitionId, Sequence] = {}
         self._to_apply = asyncio.Event()
+        self._to_cut = asyncio.Event()
         self._appending: frozenset[PartitionId] = frozenset()
         self._applying: frozenset[PartitionId] = frozenset()
+        self._cutting: frozenset[PartitionId] = frozenset()
         self._waiters: list[asyncio.Future[None]] = []
 
     # What is asked for.
@@ -92,9 +94,9 @@ class Rounds:
         self._to_apply.set()
 
     def cut(self, partition: PartitionId, action: actions.Cut) -> None:
-        """Notes up to where the log may go; that happens after the next apply round."""
+        """Notes up to where the log may go."""
         self._cuts[partition] = action.upto
-        self._to_apply.set()
+        self._to_cut.set()
 
     def drop(self, partition: PartitionId, facts_too: bool) -> None:
         """Forgets what is queued for a partition whose content goes; `facts_too`: nor are its facts wanted any more."""
@@ -116,7 +118,7 @@ class Rounds:
             await waiter
 
     def _touches(self, partition: PartitionId) -> bool:
-        at_disk = partition in self._appending or partition in self._applying
+        at_disk = partition in self._appending or partition in self._applying or partition in self._cutting
         queued = partition in self._saves or partition in self._first_unstored or partition in self._cuts
         return at_disk or queued or any(each[0] == partition for each in self._applies)
 
@@ -173,17 +175,13 @@ class Rounds:
             self.apply(partition, action)
 
     async def apply_rounds(self) -> None:
-        """Applies and cuts, until it is cancelled."""
+        """Applies, until it is cancelled."""
         while True:
             await self._to_apply.wait()
             self._to_apply.clear()
             try:
                 if self._applies:
                     await self._apply_round()
-                if self._cuts:
-                    cuts, self._cuts = self._cuts, {}
-                    self._applying = frozenset(cuts)
-                    await self._store.cut(cuts)
             except Broken as failure:
                 self._fail(failure)
             self._applying = frozenset()
@@ -197,6 +195,20 @@ class Rounds:
         await self._store.apply(entries)
         self._applying = frozenset()
         self._happened((partition, Applied(upto, installs[partition])) for partition, upto in last.items())
+
+    async def cut_rounds(self) -> None:
+        """Cuts logs, until it is cancelled; nobody waits for it."""
+        while True:
+            await self._to_cut.wait()
+            self._to_cut.clear()
+            cuts, self._cuts = self._cuts, {}
+            self._cutting = frozenset(cuts)
+            try:
+                await self._store.cut(cuts)
+            except Broken as failure:
+                self._fail(failure)
+            self._cutting = frozenset()
+            self._note_end()
 
     def _fail(self, failure: Broken) -> None:
         self._saves.clear()

@@ -143,8 +143,13 @@ def _write_format(directory: Path) -> None:
         os.fsync(file.fileno())
     new.rename(directory / _FORMAT)
     for changed in (directory, directory.parent):
-        descriptor = os.open(changed, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(changed)
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes durable which files are in a directory. Raises: OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

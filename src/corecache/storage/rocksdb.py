@@ -113,9 +113,9 @@ class RocksStore:
         options = rocksdb_options.database_options(config.storage, cache)
         families = rocksdb_options.family_options(config.storage, cache)
         refuse_damage = config.storage.damaged_log == "refuse"
-        database, lacks_some = await asyncio.to_thread(opened, directory.database, options, families, refuse_damage)
+        database, due = await asyncio.to_thread(opened, directory.database, options, families, refuse_damage)
         try:
-            contents = await asyncio.to_thread(recover, database, directory.database, lacks_some)
+            contents = await asyncio.to_thread(recover, database, directory.database, due)
             room = await asyncio.to_thread(space.look, directory.path, config.storage)
             space.warn_if_full(room, config.storage)
             return cls(directory, config, options, database, contents, room)

@@ -1,7 +1,8 @@
 """How the log loses its beginning: what was applied, and will stay so whatever a power cut takes.
 
 Rule: before an entry goes, a sync has covered its application; `rocksdb_reapply.py` says what would be lost else. What
-is cut was applied long ago, as a rule, so that the syncs of appends have covered it: none is made for the cut.
+is cut was applied long ago, as a rule, so that the syncs of appends have covered it. Where the log keeps next to
+nothing, or entries are as large as what it keeps, the cut waits for a sync of its own.
 """
 
 from collections.abc import Mapping
@@ -42,11 +43,12 @@ class Cutter:
         self._unsynced.update(points)
 
     def note_emptying(self, partition: PartitionId) -> None:
-        """Takes note that a partition's applied point goes. Follow with `note_emptied` when that is synced."""
+        """Takes note that a partition's applied point goes. Requires: nothing of it is applied till that is durable."""
         self._unsynced.pop(partition, None)
 
     def note_emptied(self, partition: PartitionId) -> None:
-        """Takes note that it went: whoever asked for a sync before has noted by now what that had covered."""
+        """Takes note that it is gone, durably: who began a sync before has noted by now what that had covered."""
+        self._unsynced.pop(partition, None)
         self._synced.pop(partition, None)
 
     async def sync(self) -> None:
@@ -56,7 +58,7 @@ class Cutter:
         self._synced.update(covered)
 
     async def cut(self, upto: Mapping[PartitionId, LogSequence]) -> None:
-        """Removes applied entries from the logs. Raises: Broken."""
+        """Removes applied entries from the logs. One at a time. Raises: Broken."""
         ends: dict[PartitionId, LogSequence] = {}
         for partition, sequence in upto.items():
             end = min(sequence, self._applied.get(partition, NOTHING_APPLIED).sequence)

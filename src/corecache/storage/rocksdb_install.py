@@ -1,10 +1,10 @@
 """Replacing what a replica holds: emptying it, filling it from a snapshot, dropping it for good.
 
 Rule 1: a replica that is emptied is marked so in the same batch in which its records go, so no crash leaves a part of
-them that looks whole; and it becomes whole in one batch with its applied point.
+them that looks whole; and it becomes whole in one batch with its applied point, when its records are synced.
 Rule 2: the records of a part are written in slices, each a batch of its own, between which the event loop gets its
 turn. A crash may keep some of them: they mean nothing until the replica is whole. The store's other writes come before
-or after a part, never within it, so that the order of the calls is the order on the disk.
+or after a part's records, never among them, so that the order of the calls is the order on the disk.
 Rule 3: emptying is a range tombstone: it takes no longer for a large partition than for a small one. What it covers
 leaves the files by compaction.
 Rule 4: index keys of the records that go stay behind. They are found to be stale when their time comes
@@ -93,13 +93,16 @@ class Installer:
                 await self._writer.write(partial(self._applier.fill_records, partition, part))
                 self._index.note_replaced(partition)
                 await asyncio.sleep(0)
-            if whole is not None:
-                facts, point = whole
-                await self._writer.write(partial(self._fill_whole, partition, facts, point))
-                self._applied[partition] = point
-                self._cut[partition] = point.sequence
-        if whole is not None:
-            await self._writer.sync()
+        if whole is None:
+            return
+        # All records first: of what no sync has covered, a power cut may keep the end and take the middle.
+        await self._writer.sync()
+        async with self._writer.turn:
+            facts, point = whole
+            await self._writer.write(partial(self._fill_whole, partition, facts, point))
+            self._applied[partition] = point
+            self._cut[partition] = point.sequence
+        await self._writer.sync()
 
     def _fill_whole(self, partition: PartitionId, facts: ReplicaFacts, point: AppliedPoint, batch: WriteBatch) -> None:
         saved = self._handles[keyspace.FACTS]

@@ -30,7 +30,7 @@ from corecache.replication.recovered import NOTHING_APPLIED, AppliedPoint, NodeF
 from corecache.storage import keyspace
 from corecache.storage.keyspace import KeyspaceError
 from corecache.storage.rocksdb_log import LogDamage, torn_at
-from corecache.storage.rocksdb_reapply import may_lack_some, reapply
+from corecache.storage.rocksdb_reapply import Due, reapply
 
 log = structlog.get_logger(__name__)
 
@@ -44,12 +44,11 @@ class Contents(msgspec.Struct):
     cut: dict[PartitionId, LogSequence] = {}
 
 
-def opened(path: Path, options: Options, families: dict[str, Options], refuse_damage: bool) -> tuple[Rdict, bool]:
+def opened(path: Path, options: Options, families: dict[str, Options], refuse_damage: bool) -> tuple[Rdict, Due]:
     """Opens the database, or makes it. Blocks for as long as the recovery takes. Raises: CallerFault, Broken.
 
-    The second part says whether the middle of what was written may be missing (`rocksdb_reapply.py`). With
-    `refuse_damage` a write-ahead log that no crash leaves so is refused; without, RocksDB's options decide. Requires:
-    nobody else has the data directory.
+    The second part is for `recover`. With `refuse_damage` a write-ahead log that no crash leaves so is refused;
+    without, RocksDB's options decide. Requires: nobody else has the data directory.
     """
     if not (path / "CURRENT").exists() and (remains := sorted([*path.glob("*.sst"), *path.glob("*.log")])):
         # RocksDB would make an empty database and remove the files.
@@ -61,8 +60,8 @@ def opened(path: Path, options: Options, families: dict[str, Options], refuse_da
     try:
         if refuse_damage:
             _drop_torn_tails(path)
-        lacks_some = may_lack_some(path)
-        return Rdict(str(path), options, column_families=families), lacks_some
+        due = Due(path)
+        return Rdict(str(path), options, column_families=families), due
     except CoreCacheError:
         raise
     except Exception as error:
@@ -91,18 +90,19 @@ def _drop_torn_tails(path: Path) -> None:
         log.warning("dropped a write that a crash cut short", file=str(file), at_bytes=start, copy=str(kept))
 
 
-def recover(database: Rdict, path: Path, lacks_some: bool) -> Contents:
+def recover(database: Rdict, path: Path, due: Due) -> Contents:
     """Reads facts, applied points and the logs' entries above them. Blocks. Raises: Broken.
 
-    `lacks_some`: records of applied entries may be missing, and are put back (`rocksdb_reapply.py`).
+    Records of applied entries that a power cut may have taken are put back (`rocksdb_reapply.py`).
     """
     try:
         families = {name: database.get_column_family(name) for name in keyspace.FAMILIES}
         contents, facts = _facts(families[keyspace.FACTS])
-        if lacks_some:
+        if due.known:
             handles = {name: database.get_column_family_handle(name) for name in keyspace.FAMILIES}
             reapply(database, families, handles, contents.applied, contents.cut)
         database.flush_wal(True)
+        due.done()
         log = families[keyspace.LOG]
         contents.replicas = {
             partition: Recovered(

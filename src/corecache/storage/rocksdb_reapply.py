@@ -1,17 +1,20 @@
 """What a power cut may have taken out of the middle: records that are put back from the log.
 
 RocksDB's write-ahead log is several files at times. A disk that loses power keeps what was synced, with all before it;
-of what was not, it may keep a newer file's bytes and lose an older file's end. The batches that nobody waited for are
-those that apply entries. So a later one may be there, with its applied point, and an earlier one be missing: nothing
-would ever look for its records again.
+of what was not, it may keep a newer file's bytes and lose an older file's end. The batches that nobody waited for, and
+that others build on, are those that apply entries. So a later one may be there, with its applied point, and an earlier
+one be missing: nothing would ever look for its records again.
 
 Rule 1: an entry is synced before it is applied, and is cut off the log only when a sync has covered its application
 (`RocksStore.cut`). So whatever may be missing is still in the log.
 Rule 2: if the write-ahead logs do not follow on at an opening, all that the log has up to the applied points is applied
 again before anything is read. Entries hold whole records: where none is missing, nothing changes.
+Rule 3: opening RocksDB removes the logs that tell, and half of this leaves old records in the place of newer ones. So a
+file says that it is due until it is done (`Due`).
 """
 
 import mmap
+import os
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -26,12 +29,34 @@ from corecache.identity import Sequence as LogSequence
 from corecache.replication.log import Entry
 from corecache.replication.recovered import AppliedPoint
 from corecache.storage import keyspace
+from corecache.storage.directory import sync_directory
 from corecache.storage.rocksdb_apply import Applier
 from corecache.storage.rocksdb_log import span_of
 
 _BATCH_BYTES: Final = MIB
 
 log = structlog.get_logger(__name__)
+
+
+class Due:
+    """Whether entries have to be applied again in a database, by a file beside its own.
+
+    Made before RocksDB opens the database. Raises: OSError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._mark = path / "reapply.due"
+        self.known = self._mark.exists()
+        if not self.known and may_lack_some(path):
+            with self._mark.open("wb") as file:
+                os.fsync(file.fileno())
+            sync_directory(path)
+            self.known = True
+
+    def done(self) -> None:
+        """Takes note that they are applied again, durably."""
+        self._mark.unlink(missing_ok=True)
+        self.known = False
 
 
 def may_lack_some(path: Path) -> bool:
@@ -66,27 +91,25 @@ def reapply(
     applier = Applier(families, handles)
     count = 0
     for partition, point in applied.items():
-        entries: list[tuple[PartitionId, Entry]] = []
-        entries_bytes = 0
-        for entry, size_bytes in _entries(families[keyspace.LOG], partition, cut.get(partition, LogSequence(0)), point):
-            entries.append((partition, entry))
-            entries_bytes += size_bytes
-            if entries_bytes >= _BATCH_BYTES or entry.sequence == point.sequence:
-                batch = WriteBatch(raw_mode=True)
-                applier.fill(entries, applied, {}, batch)
-                # A crash from now on must not find less applied than before.
-                batch.put(keyspace.applied_key(partition), keyspace.applied_bytes(point), handles[keyspace.FACTS])
-                database.write(batch)
-                count += len(entries)
-                entries, entries_bytes = [], 0
+        above = cut.get(partition, LogSequence(0))
+        # What a cut that was lost should have taken; later ones begin behind it.
+        first, end = keyspace.log_key(partition, LogSequence(1)), keyspace.log_key(partition, LogSequence(above + 1))
+        families[keyspace.LOG].delete_range(first, end)
+        for entries in _parts(families[keyspace.LOG], partition, above, point):
+            batch = WriteBatch(raw_mode=True)
+            applier.fill([(partition, entry) for entry in entries], applied, {}, batch)
+            # As far as before is applied, also where the log has less than that.
+            batch.put(keyspace.applied_key(partition), keyspace.applied_bytes(point), handles[keyspace.FACTS])
+            database.write(batch)
+            count += len(entries)
     if count:
         log.info("applied entries again, as a power cut may have lost some", entries=count)
 
 
-def _entries(
-    family: Rdict, partition: PartitionId, above: LogSequence, point: AppliedPoint
-) -> Iterator[tuple[Entry, int]]:
-    """Yields the log's entries above a sequence up to an applied point, with their sizes in bytes."""
+def _parts(family: Rdict, partition: PartitionId, above: LogSequence, point: AppliedPoint) -> Iterator[list[Entry]]:
+    """Yields the log's entries above a sequence up to an applied point, some at a time."""
+    part: list[Entry] = []
+    part_bytes = 0
     iterator = family.iter()
     iterator.seek(keyspace.log_key(partition, LogSequence(above + 1)))
     while iterator.valid():
@@ -94,6 +117,12 @@ def _entries(
         if owner != partition or sequence > point.sequence:
             break
         raw = iterator.value()
-        yield keyspace.read_entry(raw), len(raw)
+        part.append(keyspace.read_entry(raw))
+        part_bytes += len(raw)
+        if part_bytes >= _BATCH_BYTES:
+            yield part
+            part, part_bytes = [], 0
         iterator.next()
     iterator.status()
+    if part:
+        yield part

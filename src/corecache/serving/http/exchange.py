@@ -22,6 +22,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from corecache.errors import CoreCacheError
 from corecache.identity import Milliseconds
+from corecache.operations import Record
+from corecache.ports import UNCACHED, Uncached
 from corecache.serving.http.bodies import FREE_BYTES, Message, Scope
 from corecache.serving.http.parameters import path_of
 from corecache.serving.http.problems import Headers
@@ -40,7 +42,8 @@ _log = structlog.get_logger()
 class Exchange:
     """A request whose headers are complete, and the answer to it.
 
-    `deadline` is when the answer must be known, if it has been asked for before the application is called.
+    If a read was asked for before the application is called, `deadline` is when its answer must be known, and `found`
+    is the record if that is known by now.
     `awaits_continue`: the client waits for a 100 before it sends the body. `body_left` is how much of a body with a
     Content-Length has not come yet, None if it is chunked.
     """
@@ -52,6 +55,7 @@ class Exchange:
     disconnected = False
     answered = False
     deadline: Milliseconds | None = None
+    found: Record | Uncached | None = UNCACHED
     error: CoreCacheError | None = None
     _told = False
     _waiter: Future[None] | None = None
@@ -145,8 +149,9 @@ class Exchange:
         connection.on_answered(self)
         return True
 
-    def go_on(self) -> None:
-        """Has the application answer what was kept from it. Requires: `run` was not called."""
+    def go_on(self, found: Record | Uncached | None) -> None:
+        """Has the application answer what was kept from it, with what is known. Requires: `run` was not called."""
+        self.found = found
         if not self.disconnected:
             self._connection.on_due(self)
 

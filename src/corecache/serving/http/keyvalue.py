@@ -30,7 +30,7 @@ from corecache.operations import (
     Result,
     Written,
 )
-from corecache.ports import Clock, Service
+from corecache.ports import Clock, Service, Uncached
 from corecache.serving.http import parameters, problems
 from corecache.serving.http.bodies import (
     FREE_BYTES,
@@ -100,8 +100,10 @@ class KeyValue:
             if exchange is None or method == "HEAD":
                 status = await answer(key, scope, receive, send, extra)
             elif method == "GET":
-                deadline = exchange.deadline or Milliseconds(self._clock.now() + self._timeout_ms)
-                record = await self._service.get(key, deadline)
+                record = exchange.found
+                if isinstance(record, Uncached):
+                    deadline = exchange.deadline or Milliseconds(self._clock.now() + self._timeout_ms)
+                    record = await self._service.get(key, deadline)
                 status = 200
                 if record is None or not answer_plainly(exchange.answer, record):
                     status = await self._answer_record(record, None, scope, send, extra)

@@ -14,7 +14,7 @@ from corecache.config import Config
 from corecache.errors import CoreCacheError
 from corecache.identity import Milliseconds
 from corecache.operations import KEY_BYTES_MAX, NEVER, Record
-from corecache.ports import Clock, Service
+from corecache.ports import UNCACHED, Clock, Service
 from corecache.serving.http import problems
 from corecache.serving.http.bodies import FREE_BYTES
 from corecache.serving.http.exchange import Exchange
@@ -107,11 +107,11 @@ class _ReadElsewhere:
         if answered:
             self._counts.observe("GET", status, self._started_ns)
         else:
-            self._exchange.go_on()
+            self._exchange.go_on(record)
 
     def set_exception(self, _: CoreCacheError) -> None:
         """Leaves it to the ASGI call to try again, and to tell."""
-        self._exchange.go_on()
+        self._exchange.go_on(UNCACHED)
 
 
 def _plain_key(target: bytes, headers: Headers) -> bytes:
