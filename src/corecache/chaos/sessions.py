@@ -1,4 +1,4 @@
-"""Ends a ZooKeeper session from outside, at once: what a node sees is that its session has expired.
+"""Ends a ZooKeeper session from outside, at once: what a node sees is that its session has expired. And opens one.
 
 Anyone who names a session's id and password may take it over, and close it: then its ephemeral znodes are gone, and
 whoever had it is told that it expired. The ids are told by the four letter word `dump`, beside the znodes that a
@@ -17,6 +17,8 @@ _SECRET = 0xB3415C00
 _CLOSE = -11
 _ANSWER_SECONDS = 5.0
 _TIMEOUT_MS = 3000
+_OPEN_SECONDS = 1.0
+_SHORT_MS = 400
 
 _CONNECT = struct.Struct(">iqiqi16s?")
 """Protocol version, last transaction seen, time-out in ms, session, length of the password, password, read only."""
@@ -57,6 +59,17 @@ def close_session(host: str, port: int, session: int) -> bool:
                 return False
             connection.sendall(struct.pack(">iii", 8, 1, _CLOSE))
             return len(_message(connection)) > 0
+    except (OSError, struct.error):
+        return False
+
+
+def opens_session(host: str, port: int) -> bool:
+    """Has a server open a session, which takes a majority; says whether it did in a second. It is left to its end."""
+    order = _CONNECT.pack(0, 0, _SHORT_MS, 0, 16, bytes(16), False)
+    try:
+        with socket.create_connection((host, port), _OPEN_SECONDS) as connection:
+            connection.sendall(struct.pack(">i", len(order)) + order)
+            return bool(_CONNECTED.unpack_from(_message(connection))[2])
     except (OSError, struct.error):
         return False
 

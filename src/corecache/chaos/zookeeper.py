@@ -19,10 +19,11 @@ from typing import Self
 
 from corecache.chaos.network import Network
 from corecache.chaos.processes import GroundError, PortLease, Process
-from corecache.chaos.sessions import close_session, session_of
+from corecache.chaos.sessions import close_session, opens_session, session_of
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
+_AGREE_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
 _ANSWER_SECONDS = 0.5
 """A server that starts takes connections for a while before it answers on them."""
@@ -224,6 +225,23 @@ class Ensemble:
     def serves(self) -> bool:
         """Says whether all servers serve."""
         return all(server.serves() for server in self.servers)
+
+    def mend(self, patience_seconds: float = _AGREE_SECONDS) -> list[str]:
+        """Starts servers anew, with what they have, that agree to nothing any more; returns their names.
+
+        As an operator would: a server of release 3.8.0 that stood still may say that it serves, when the thread that
+        writes its log has ended (ZOOKEEPER-4409). Raises: GroundError if one does not serve then.
+        """
+        deadline = time.monotonic() + patience_seconds
+        stuck = dict(zip(self.names, self.servers, strict=True))
+        while stuck and time.monotonic() < deadline:
+            stuck = {name: each for name, each in stuck.items() if not opens_session(each.host, each.port)}
+            time.sleep(_LOOK_SECONDS)
+        for server in stuck.values():
+            server.kill()
+        if stuck:
+            self.start()
+        return list(stuck)
 
     def expire(self, node: str) -> bool:
         """Ends the session of a CoreCache node at once; says whether there was one and it is gone."""

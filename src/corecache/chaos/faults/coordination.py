@@ -15,6 +15,7 @@ async def stop(ground: Ground, planned: Planned, struck: Struck) -> None:
     with ground.hold(_SHARED):
         struck(_SHARED)
         await _away(ground.cluster.zookeepers.servers, planned.seconds)
+        await _await_serving(ground, struck)
 
 
 async def stop_leader(ground: Ground, planned: Planned, struck: Struck) -> None:
@@ -26,6 +27,7 @@ async def stop_leader(ground: Ground, planned: Planned, struck: Struck) -> None:
             raise SkippedError("no ZooKeeper server leads")
         struck(zookeepers.names[zookeepers.servers.index(leading)])
         await _away([leading], planned.seconds)
+        await _await_serving(ground, struck)
 
 
 async def hang(ground: Ground, planned: Planned, struck: Struck) -> None:
@@ -39,6 +41,7 @@ async def hang(ground: Ground, planned: Planned, struck: Struck) -> None:
         finally:
             for server in ground.cluster.zookeepers.servers:
                 server.resume()
+        await _await_serving(ground, struck)
 
 
 async def expire(ground: Ground, planned: Planned, struck: Struck) -> None:
@@ -60,3 +63,10 @@ async def _away(servers: list[ZooKeeperServer], seconds: float) -> None:
             server.start(wait=False)
     for server in servers:
         await asyncio.to_thread(server.wait)
+
+
+async def _await_serving(ground: Ground, struck: Struck) -> None:
+    """Waits until ZooKeeper is what it was. Where that needs an operator, the report says whom he started anew."""
+    anew = await asyncio.to_thread(ground.cluster.zookeepers.mend)
+    if anew:
+        struck(f"{_SHARED}, until {' and '.join(anew)} started anew")
