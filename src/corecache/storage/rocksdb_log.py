@@ -64,13 +64,15 @@ def torn_at(log: bytes | mmap) -> int | None:
 def span_of(log: bytes | mmap) -> tuple[int, int] | None:
     """Returns the sequence number of a log's first change, and the one that follows its last; None without a batch.
 
-    What is behind a damaged length is not seen. (Where the end of a block cuts a batch's own header in two, the numbers
-    are wrong, and follow nothing.)
+    A batch whose end is not there does not count, and what is behind a damaged length is not seen. (Where the end of a
+    block cuts a batch's own header in two, the numbers are wrong, and follow nothing.)
     """
-    first = last = None
+    first = last = begun = None
     for position, kind in _headers(log):
         if kind in (_FULL, _FIRST):
-            last = position + HEADER_BYTES
+            begun = position + HEADER_BYTES
+        if kind in (_FULL, _LAST):
+            last = begun
             first = last if first is None else first
     if first is None or last is None or last + _BATCH.size > len(log):
         return None

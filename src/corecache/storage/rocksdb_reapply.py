@@ -6,7 +6,7 @@ that others build on, are those that apply entries. So a later one may be there,
 one be missing: nothing would ever look for its records again.
 
 Rule 1: an entry is synced before it is applied, and is cut off the log only when a sync has covered its application
-(`RocksStore.cut`). So whatever may be missing is still in the log.
+(`rocksdb_cutting.py`). So whatever may be missing is still in the log.
 Rule 2: if the write-ahead logs do not follow on at an opening, all that the log has up to the applied points is applied
 again before anything is read. Entries hold whole records: where none is missing, nothing changes.
 Rule 3: opening RocksDB removes the logs that tell, and half of this leaves old records in the place of newer ones. So a
