@@ -4,6 +4,7 @@ What all coordinators promise is in `contracts/test_coordinator.py`; what is in 
 """
 
 import asyncio
+import socket
 import threading
 import time
 from pathlib import Path
@@ -50,6 +51,30 @@ def test_a_server_that_is_restarted_costs_no_session(own_server: ZooKeeperServer
         assert await node.propose(ONE, view(1), 0) == VersionedView(view(1), 1)
         await heard.until(ONE, 1)
         heard.check_growing()
+
+    play(settings(own_server.address, session_timeout_ms=60_000), scene)
+
+
+def test_a_server_that_takes_a_connection_and_never_answers_it_costs_no_session(own_server: ZooKeeperServer) -> None:
+    """As one does that is just starting: the greeting is given up and said anew long before the session's time is out.
+
+    Found by a node that waited a minute for a server that had been back for twenty seconds.
+    """
+
+    async def scene(stage: ZooKeeperStage) -> None:
+        node = await stage.coordinator()
+        states: Ear[SessionState] = Ear()
+        await node.register(entry())
+        node.watch_session(states)
+        await states.until(bool)
+        await asyncio.to_thread(own_server.kill)
+        with socket.create_server((own_server.host, own_server.port)) as silent:
+            silent.settimeout(DEADLINE_SECONDS)
+            taken, _ = await asyncio.to_thread(silent.accept)
+        with taken:
+            await asyncio.to_thread(own_server.start)
+            await states.until(lambda told: told[-1] is CONNECTED)
+            assert states.heard == [CONNECTED, SUSPENDED, CONNECTED]
 
     play(settings(own_server.address, session_timeout_ms=60_000), scene)
 
@@ -117,10 +142,7 @@ def test_an_end_while_no_server_is_there_is_quick(own_server: ZooKeeperServer) -
 
 
 def test_a_proposal_whose_answer_is_lost_is_unknown_and_can_be_settled(own_server: ZooKeeperServer) -> None:
-    """The server dies with the proposal: whatever became of it, a second one on the version read afterwards decides.
-
-    A client that meets the server before it answers waits for a third of the session's time-out: hence a short one.
-    """
+    """The server dies with the proposal: whatever became of it, a second one on the version read afterwards decides."""
 
     async def scene(stage: ZooKeeperStage) -> None:
         node = await stage.coordinator()

@@ -3,6 +3,8 @@
 Kazoo's own defaults are made for programs that have nothing else to do. Here
 
 * no attempt to connect takes longer than it may, and when the session ends none is begun any more,
+* a server that takes a connection and does not answer the greeting on it, as one does that is just starting, is greeted
+  anew on another soon: kazoo would wait for the whole session's time, and lose the session to a server that is back,
 * a connection whose other end has fallen silent can be cut, so that an end is never waited for without end,
 * a thread that dies of a defect says so in one line of the log and not in a traceback on standard error,
 * what kazoo logs becomes at most one line of the operator's log each time, never below a warning (kazoo's debug lines
@@ -22,6 +24,8 @@ from kazoo.handlers.threading import SequentialThreadingHandler
 
 PROBE_SECONDS = 1
 """How long each server is tried when a failed start is to be explained."""
+GREETING_SECONDS = 1.0
+"""How long the first greeting may stay unanswered; each one after it twice as long, since the server may be slow."""
 REMEMBERED_MAX = 64
 """Lines of kazoo's that are remembered so as not to be said again."""
 
@@ -33,6 +37,8 @@ class KazooThreads(SequentialThreadingHandler):  # type: ignore[misc] # kazoo ha
         super().__init__()
         self.ending = False
         self._connect_seconds = connect_seconds
+        self._greeting_seconds = GREETING_SECONDS
+        self._greeting = False
         self._socket: socket.socket | None = None
 
     def spawn(self, func: Callable[..., object], *args: Any, **kwargs: Any) -> threading.Thread:
@@ -55,7 +61,21 @@ class KazooThreads(SequentialThreadingHandler):  # type: ignore[misc] # kazoo ha
         kwargs["timeout"] = min(kwargs.get("timeout") or self._connect_seconds, self._connect_seconds)
         connected: socket.socket = super().create_connection(*args, **kwargs)
         self._socket = connected
+        self._greeting = True
         return connected
+
+    def select(
+        self, reads: Sequence[Any], writes: Sequence[Any], errors: Sequence[Any], timeout: float | None = None
+    ) -> tuple[list[Any], list[Any], list[Any]]:
+        """Waits for sockets, in seconds; for the first bytes on a new connection no longer than a greeting may take."""
+        greeting = self._greeting and bool(reads)
+        if greeting:
+            timeout = min(self._greeting_seconds, self._greeting_seconds if timeout is None else timeout)
+        ready: tuple[list[Any], list[Any], list[Any]] = super().select(reads, writes, errors, timeout)
+        if greeting:
+            self._greeting = not ready[0]
+            self._greeting_seconds = GREETING_SECONDS if ready[0] else 2 * self._greeting_seconds
+        return ready
 
     def cut(self) -> None:
         """Cuts the connection: kazoo's thread wakes up with an error."""
