@@ -146,8 +146,8 @@ def message_words(message: said.Message) -> str:  # noqa: C901 (one case for eac
             return f"Released version={version}"
         case said.Standing(commit=commit, last=last, version=version):
             return f"Standing commit={commit.sequence} last={last.sequence} version={version}"
-        case said.Replicated(upto=upto):
-            return f"Replicated {upto}"
+        case said.Replicated(upto=upto, commit=commit):
+            return f"Replicated {upto} commit={commit}"
         case said.Accepted(transfer=transfer):
             return f"Accepted {transfer}"
         case said.Installed(number=number):

@@ -162,7 +162,7 @@ class Backup:
         state = self._state
         if not self.attached or state.durable_epoch != state.facts.epoch or state.facts.installing:
             return []
-        return state.send(Replicated, self.primary, self._acknowledged())
+        return state.send(Replicated, self.primary, self._acknowledged(), state.log.commit)
 
     def say_where(self, now: Milliseconds) -> list[Action]:
         """Says where it stands, so that the primary can begin or begin again there."""

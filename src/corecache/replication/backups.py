@@ -11,7 +11,9 @@ Rules:
 2. A replica whose commit point is beyond this log's end, or at another entry than this log has there, proves that
    something committed is missing here: the primary halts rather than guess (R10).
 3. A member whose log is shorter than what it has acknowledged, or than what it must have, is damaged, and lost (R14).
-4. What is sent ahead of acknowledgements is bounded for those that join; for the required set it is by the bounds on
+4. Whoever has all entries and does not know that they are committed is told again: there may be no write for long, and
+   a copy that may be read from lags until then.
+5. What is sent ahead of acknowledgements is bounded for those that join; for the required set it is by the bounds on
    uncommitted writes.
 """
 
@@ -249,6 +251,7 @@ class Backups:
         progress.heard_at = progress.said_at = now
         if message.upto > self._state.log.last:
             raise Contradiction(f"{sender.node} acknowledged {message.upto}, and this primary's log ends before")
+        progress.commit = max(progress.commit, message.commit)
         news = progress.acknowledge(message.upto, now)
         actions: list[Action] = []
         if progress.stage is Stage.CATCHING_UP and message.upto >= progress.pending.sequence:
@@ -346,7 +349,8 @@ class Backups:
             return self._read(progress, now) if late else []
         if progress.stage is not Stage.STREAMING:
             return []
-        if progress.acknowledged < log.last and now - progress.said_at >= self._state.settings.resend_ms:
+        behind = progress.acknowledged < log.last or progress.commit < log.commit
+        if behind and now - progress.said_at >= self._state.settings.resend_ms:
             return self._again(progress, now)
         if progress.sent < log.applied:
             return self._read(progress, now)

@@ -96,9 +96,13 @@ class Standing(PartitionMessage, frozen=True, tag="standing"):
 
 
 class Replicated(PartitionMessage, frozen=True, tag="replicated"):
-    """My disk holds the log up to `upto`, as matched with you in this epoch. A promise (R3)."""
+    """My disk holds the log up to `upto`, as matched with you in this epoch. A promise (R3).
+
+    `commit` is the sender's commit point.
+    """
 
     upto: Sequence
+    commit: Sequence
 
 
 class Accepted(PartitionMessage, frozen=True, tag="accepted"):

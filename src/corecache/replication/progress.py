@@ -32,6 +32,7 @@ class Stage(Enum):
 class Progress:
     """One other member. `sent` is the highest sequence sent to it, `acknowledged` the highest that its disk has.
 
+    `told_commit` is the highest commit point sent to it, `commit` its own, as it last said: what was told may be lost.
     `edge` is the position from which it catches up, `pending` that of the last entry that it was sent from the disk.
     `counted_since`: since when its acknowledgement is needed though no view names it, None if it is not (R12).
     `waiting_since`: since when something sent is not acknowledged. `heard_at`: when a lease from it last covered this
@@ -41,6 +42,7 @@ class Progress:
 
     __slots__ = (
         "acknowledged",
+        "commit",
         "counted_since",
         "edge",
         "heard_at",
@@ -65,6 +67,7 @@ class Progress:
         self.sent: Sequence = edge.sequence
         self.stage = Stage.STREAMING
         self.told_commit = Sequence(0)
+        self.commit = Sequence(0)
         self.version = -1
         self.counted_since: Milliseconds | None = None
         self.waiting_since: Milliseconds | None = None
