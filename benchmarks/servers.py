@@ -5,7 +5,6 @@ it says goes to a log beside them, whose end is shown when it does not start. Th
 Redis is Debian's package redis-server. Clusters are made of the same `Server`s (`clusters.py`).
 """
 
-import contextlib
 import http.client
 import os
 import shutil
@@ -19,10 +18,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from corecache.chaos.processes import PortLease
+
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.005
+
+_leases: list[PortLease] = []
 
 
 class ServerError(Exception):
@@ -202,7 +205,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns ports, all different, that nobody listens on at the moment."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in probes]
+    """Returns ports on which nobody listens, and which no outgoing connection is given, until this process ends."""
+    leases = [PortLease() for _ in range(count)]
+    _leases.extend(leases)
+    return [lease.number for lease in leases]

@@ -1,7 +1,6 @@
 """What the tests of links share: nodes that write down what they hear, settings, messages, and connections by hand."""
 
 import asyncio
-import socket
 from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
 from random import Random
@@ -11,6 +10,7 @@ import msgspec
 import structlog
 import uvloop
 
+from corecache.chaos.processes import PortLease
 from corecache.config import Link
 from corecache.identity import Epoch, Incarnation, NodeId, PartitionId, ReplicaId
 from corecache.identity import Sequence as LogSequence
@@ -30,6 +30,8 @@ N2 = NodeId("n2")
 
 SETTINGS = Link(reconnect_first_ms=1, reconnect_max_ms=20, connect_timeout_ms=10_000)
 """Impatient in dialling, patient in greeting: the machine may be busy."""
+LEASES: list[PortLease] = []
+"""Of the ports that `free_port` gave, held until the tests end."""
 
 
 def invite(number: int) -> Invite:
@@ -128,10 +130,10 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def free_port() -> int:
-    """Returns a port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Returns a port on which nobody listens, and that no outgoing connection is given."""
+    lease = PortLease()
+    LEASES.append(lease)
+    return lease.number
 
 
 class Node:
