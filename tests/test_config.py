@@ -170,6 +170,38 @@ def test_settings_that_do_not_fit_each_other_are_refused(settings: dict[str, obj
     assert f" {high}, which is " in message
 
 
+@pytest.mark.parametrize(
+    ("advertised", "listens", "named"),
+    [("db1", "127.0.0.1", "link.host"), ("10.0.0.1", "::1", "link.host"), ("", "0.0.0.0", "node.advertise_host")],
+)
+def test_what_other_machines_could_not_reach_is_refused(advertised: str, listens: str, named: str) -> None:
+    """Of a cluster's node; one that is alone may listen and be called as it likes."""
+    settings: dict[str, dict[str, object]] = {"node": {"advertise_host": advertised}, "link": {"host": listens}}
+    parse(settings)
+    assert f"set {named}" in refusal({**settings, "coordination": {"zookeeper": "zk1:2181"}})
+
+
+@pytest.mark.parametrize(
+    ("advertised", "listens"),
+    [
+        ("", "127.0.0.1"),
+        ("localhost", "127.0.0.1"),
+        ("127.0.0.2", "127.0.0.2"),
+        ("db1", "0.0.0.0"),
+        ("db1", "10.0.0.1"),
+    ],
+)
+def test_what_other_nodes_may_reach_is_accepted(advertised: str, listens: str) -> None:
+    """On one machine, and on several."""
+    parse(
+        {
+            "node": {"advertise_host": advertised},
+            "link": {"host": listens},
+            "coordination": {"zookeeper": "zk1:2181"},
+        }
+    )
+
+
 def test_what_just_fits_is_accepted() -> None:
     """The edge of each relation is on the right side of it."""
     parse({"http": {"port_range_first": 8099, "request_timeout_ms": 60_000}})

@@ -43,7 +43,7 @@ def told(what: str, load: Load) -> Iterator[None]:
 
 
 def test_nodes_come_and_go_under_load(cluster: Cluster) -> None:
-    """Nobody is told anything but *not done* by his deadline, and every copy that is left is equal."""
+    """A write is done, or surely not (its node has stopped, or no primary came in time). All copies left are equal."""
     n1, n2, _ = cluster.nodes
     filling = Filling(cluster, KEYS)
     filling.write()

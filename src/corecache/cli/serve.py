@@ -27,7 +27,12 @@ def serve(
         typer.Option(metavar="N", help="The HTTP port; else the first free one from 8000.", show_default=False),
     ] = None,
     host: Annotated[
-        str | None, typer.Option(metavar="H", help="The address to listen on; else 127.0.0.1.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="H",
+            help="The address to listen on, for clients and other nodes; else 127.0.0.1.",
+            show_default=False,
+        ),
     ] = None,
     data_dir: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where the data is kept; else corecache-data.", show_default=False)
@@ -80,7 +85,7 @@ def serve(
         "cluster": {"name": cluster},
         "coordination": {"zookeeper": zookeeper},
         "resp": {"port": resp_port, "host": host},
-        "link": {"port": peer_port},
+        "link": {"port": peer_port, "host": host},
     }
     overrides = {
         section: {name: value for name, value in settings.items() if value is not None}

@@ -137,7 +137,7 @@ def _tell_many(totals: "Totals", as_json: bool, canary: str | None) -> int:
     say(
         f"{word} seeds={totals.seeds:,} events={totals.events:,} "
         f"faults={sum(totals.faults.values()):,} operations={totals.operations:,} (done {totals.succeeded:,}, not done "
-        f"{totals.not_done:,}, unknown {totals.unknown:,}) views={totals.views:,} "
+        f"{totals.not_done:,}, unknown {totals.unknown:,}) undecided={totals.undecided:,} views={totals.views:,} "
         f"simulated={totals.simulated_ms / 1000:,.0f}s in {totals.seconds:.0f}s"
     )
     return _ended(totals)

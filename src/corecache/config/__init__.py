@@ -14,6 +14,7 @@ Rule 4: settings that must fit each other are judged together, in `_RELATIONS`, 
 """
 
 import difflib
+import ipaddress
 from collections.abc import Mapping
 from typing import Final
 
@@ -130,7 +131,30 @@ def parse(settings: Mapping[str, object]) -> Config:
         if high_value and (low_value > high_value or (sign == "<" and low_value == high_value)):
             relation = "at most" if sign == "<=" else "less than"
             raise ConfigError(f"{low} = {low_value}: must be {relation} {high}, which is {high_value}")
+    if config.coordination.zookeeper:
+        _check_reach(config.node.advertise_host, config.link.host)
     return config
+
+
+def _check_reach(advertised: str, listens: str) -> None:
+    """Refuses what a cluster on several machines would be told of a node, and could not reach it by."""
+    if _is_loopback(listens) and advertised and not _is_loopback(advertised):
+        raise ConfigError(
+            f"node.advertise_host = {shown(advertised)}: other nodes would find nobody there, since link.host is "
+            f"{listens}; set link.host (or --host) to an address of this machine that they reach"
+        )
+    if listens in ("0.0.0.0", "::") and not advertised:  # noqa: S104 (it is refused)
+        raise ConfigError(
+            f"link.host = {shown(listens)}: other nodes can't be told that; set node.advertise_host (--advertise-host) "
+            "to the name or address by which they reach this machine"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _value(config: Config, path: str) -> int:
