@@ -328,6 +328,32 @@ async def test_an_answer_that_is_too_long_is_refused(lab: Lab) -> None:
     assert await wire.ask("GET a") == b"1"
 
 
+@served(pipeline_bytes_max=64 * KIB)
+async def test_what_is_watched_is_bounded(lab: Lab) -> None:
+    """By the limit of a key, and in all: a client that watches on and on would take all memory."""
+    wire = await lab.connect()
+    await wire.send_bytes(packed("WATCH", "a" * 8193))
+    assert (await wire.answer()).startswith("ERR invalid key")
+    answers = []
+    for number in range(10):
+        await wire.send_bytes(packed("WATCH", "{a}" + str(number) * 8000))
+        answers.append(await wire.answer())
+    assert answers[:8] == [b"OK"] * 8
+    assert all(answer.startswith("ERR the watched keys are too long together") for answer in answers[8:])
+    assert await wire.ask("UNWATCH", "WATCH a") == [b"OK", b"OK"]
+
+
+@served(pipeline_bytes_max=64 * KIB)
+async def test_the_keys_of_a_slot_are_no_longer_than_an_answer_may_be(lab: Lab) -> None:
+    """CLUSTER GETKEYSINSLOT refuses, as KEYS does."""
+    wire = await lab.connect()
+    for number in range(10):
+        await wire.send_bytes(packed("SET", "{a}" + str(number) * 8000, "1"))
+        assert await wire.answer() == b"OK"
+    assert len(await wire.ask("CLUSTER GETKEYSINSLOT 15495 8")) == 8
+    assert (await wire.ask("CLUSTER GETKEYSINSLOT 15495 1000000")).startswith("ERR the answer would have more than")
+
+
 @served(operations_max=3)
 async def test_a_command_has_so_many_keys_and_no_more(lab: Lab) -> None:
     """A command has so many keys and no more."""

@@ -12,6 +12,7 @@ from corecache.errors import CoreCacheError
 from corecache.identity import Milliseconds
 from corecache.operations import Check, ConditionFailed, Operation, Result, keys_of
 from corecache.serving.resp.answers import failure_of
+from corecache.serving.resp.commands.arguments import checked_keys
 from corecache.serving.resp.commands.command import Arguments, Command, Plan, Refusal
 from corecache.serving.resp.routing import moved, one_slot
 from corecache.serving.resp.session import Session
@@ -70,13 +71,16 @@ async def watch(session: Session, arguments: Arguments) -> Reply:
     if session.queued is not None:
         return Failure("ERR WATCH inside MULTI is not allowed")
     server = session.server
-    one_slot(arguments[1:])
-    if len(session.watched) + len(arguments) > _WATCHED_MAX:
+    keys = checked_keys(arguments[1:])
+    one_slot(keys)
+    if len(session.watched) + len(keys) > _WATCHED_MAX:
         raise Refusal(f"ERR at most {_WATCHED_MAX} keys can be watched")
+    if sum(map(len, (*session.watched, *keys))) > server.config.resp.pipeline_bytes_max:
+        raise Refusal("ERR the watched keys are too long together (resp.pipeline_bytes_max)")
     if session.cluster_aware and not server.service.leads(arguments[1]):
         raise moved(server, arguments[1])
     deadline = _deadline(session)
-    for key in arguments[1:]:
+    for key in keys:
         if key not in session.watched:
             record = await server.service.get(key, deadline)
             session.watched[key] = record.version if record is not None else None

@@ -1,5 +1,6 @@
 """CLUSTER: the map of slots, in the shapes that cluster-aware clients read, and questions about slots."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from corecache.identity import Milliseconds
@@ -7,6 +8,7 @@ from corecache.placement.slots import SLOT_COUNT, slot_of
 from corecache.reports import NodeReport
 from corecache.serving.resp.commands.arguments import integer
 from corecache.serving.resp.commands.command import Arguments, Command, Refusal
+from corecache.serving.resp.commands.whole import FRAME_BYTES
 from corecache.serving.resp.routing import endpoint, id_of, ranges
 from corecache.serving.resp.session import Session
 from corecache.wire.resp import Reply, Status, Verbatim
@@ -154,10 +156,15 @@ async def _get_keys(session: Session, arguments: Arguments) -> Reply:
     wanted, slot = integer(arguments[3]), integer(arguments[2])
     if wanted < 0 or not 0 <= slot < SLOT_COUNT:
         raise Refusal("ERR Invalid slot or number of keys")
+    bytes_max = session.server.config.resp.pipeline_bytes_max
     found: list[Reply] = []
+    found_bytes = 0
     if wanted:
         async for key in _keys_in(session, slot):
             found.append(key)
+            found_bytes += len(key) + FRAME_BYTES
+            if found_bytes > bytes_max:
+                raise Refusal(f"ERR the answer would have more than {bytes_max} bytes: ask for fewer keys")
             if len(found) == wanted:
                 break
     return found
@@ -174,6 +181,7 @@ async def _keys_in(session: Session, slot: int) -> AsyncIterator[bytes]:
             if slot_of(item.key) == slot:
                 yield item.key
         start = page.resume
+        await asyncio.sleep(0)
 
 
 def _slot(text: bytes) -> int:

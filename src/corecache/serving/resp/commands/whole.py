@@ -39,7 +39,7 @@ _SCAN_COUNT: Final = 10
 """How many keys a SCAN without COUNT looks at, as in Redis."""
 _DIVISIONS_MAX: Final = 512
 """RANDOMKEY's steps; beyond them it takes a key from where it is."""
-_FRAME_BYTES: Final = 16
+FRAME_BYTES: Final = 16
 """What a key in an answer takes besides its own bytes, or a little more."""
 
 
@@ -96,7 +96,7 @@ async def _keys(session: "Session", arguments: Arguments) -> Reply:
         for item in items:
             if pattern.matches(item.key):
                 found.append(item.key)
-                found_bytes += len(item.key) + _FRAME_BYTES
+                found_bytes += len(item.key) + FRAME_BYTES
         if found_bytes > bytes_max:
             raise Refusal(f"ERR the answer would have more than {bytes_max} bytes (resp.pipeline_bytes_max): use SCAN")
     return found
