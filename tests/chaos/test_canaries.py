@@ -22,7 +22,7 @@ from corecache.chaos.report import Report
 
 pytestmark = pytest.mark.campaign
 
-FLIGHTS_MAX: Final = 3
+FLIGHTS_MAX: Final = 6
 """So many campaigns, with other seeds, before a canary is said to have got away. Most are convicted by the first."""
 
 CLIENTS: Final = 8
