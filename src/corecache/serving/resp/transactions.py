@@ -75,7 +75,7 @@ async def watch(session: Session, arguments: Arguments) -> Reply:
     one_slot(keys)
     if len(session.watched) + len(keys) > _WATCHED_MAX:
         raise Refusal(f"ERR at most {_WATCHED_MAX} keys can be watched")
-    if sum(map(len, (*session.watched, *keys))) > server.config.resp.pipeline_bytes_max:
+    if sum(map(len, {*session.watched, *keys})) > server.config.resp.pipeline_bytes_max:
         raise Refusal("ERR the watched keys are too long together (resp.pipeline_bytes_max)")
     if session.cluster_aware and not server.service.leads(arguments[1]):
         raise moved(server, arguments[1])
