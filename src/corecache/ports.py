@@ -101,13 +101,13 @@ class Store(Protocol):
         """Drops all that there is of a partition, its facts included, durably. Raises: Broken."""
 
     async def digest(self, partition: PartitionId) -> tuple[LogSequence, str]:
-        """Returns the applied sequence and a checksum of the records as of it: equal for equal replicas.
-
-        Reads the whole partition, in steps that hold nobody up. Raises: Broken.
-        """
+        """Returns the applied sequence and a checksum as of it, equal for equal replicas; reads all. Raises: Broken."""
 
     def peek(self, partition: PartitionId, key: bytes) -> Record | Uncached | None:
         """Returns the applied record from memory, None if there is surely none, UNCACHED if a file must be read."""
+
+    def peek_many(self, partitions: Sequence[PartitionId], keys: Sequence[bytes]) -> list[Record] | None:
+        """Returns the applied records of keys, each in its partition, if all were read not long ago, else None."""
 
     async def get(self, keys: Sequence[tuple[PartitionId, bytes]]) -> list[Record | None]:
         """Returns the applied records, None for each key without one. Raises: Broken if a file can't be read."""
@@ -310,10 +310,10 @@ class Service(Protocol):
     """
 
     def peek(self, key: bytes) -> Record | Uncached | None:
-        """Returns what `get` would, if that is known at once; else UNCACHED.
+        """Returns what `get` would if memory knows it, else UNCACHED; peeks without a pause are of one moment."""
 
-        All that is peeked at without a pause in between is of one moment.
-        """
+    def peek_many(self, keys: Sequence[bytes]) -> list[Record] | None:
+        """Returns what `peek` would, if all are records that were read not long ago, else None; much faster."""
 
     async def get(self, key: bytes, deadline: Milliseconds) -> Record | None:
         """Returns the newest committed record, None if there is none: a linearizable read (R7)."""

@@ -129,6 +129,9 @@ def test_what_has_been_read_is_read_anew_when_it_has_changed(play: Play) -> None
             for partition in (ZERO, ONE):
                 for key, there in known.items():
                     assert store.peek(partition, key) == store.peek(partition, key) == there
+                present = {key: there for key, there in known.items() if there is not None}
+                assert store.peek_many([partition] * len(present), [*present]) == [*present.values()]
+                assert store.peek_many([partition] * 2, [*present, b"absent"][-2:]) is None
             changed = b"abc"[sequence % 3 : sequence % 3 + 1]
             known[changed] = None if sequence % 4 == 1 else record(b"%d" % sequence, sequence + 10)
             of_both = entry(sequence, {changed: known[changed], b"other%d" % sequence: record(b"x", sequence + 100)})

@@ -174,6 +174,11 @@ class MemoryService:
             return UNCACHED
         return self._find(key)
 
+    def peek_many(self, keys: Sequence[bytes]) -> list[Record] | None:
+        """Returns the records, if they are there and can all be peeked at."""
+        found = [record for record in map(self.peek, keys) if isinstance(record, Record)]
+        return found if len(found) == len(keys) else None
+
     def begin(self, operations: Sequence[Operation], deadline: Milliseconds, reply: Reply[Sequence[Result]]) -> None:
         """Executes operations in a while, in the order of the calls."""
         task = asyncio.get_running_loop().create_task(self._execute_in_turn(operations, deadline, reply))

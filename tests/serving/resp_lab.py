@@ -14,6 +14,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from corecache.config import Config, Coordination, Limits, Resp
+from corecache.identity import Timestamp
 from corecache.serving.resp.server import RespServer
 from corecache.wire.resp_command import command
 from serving.memory_service import MemoryService, SystemClock
@@ -65,11 +66,24 @@ class Wire:
             return await self.reader.read(1) == b""
 
 
+class Dates(SystemClock):
+    """The machine's time, with the date put forward by as much as a test wants: what is swept goes by it."""
+
+    ahead_ms = 0
+
+    def today(self) -> Timestamp:
+        """Returns the date."""
+        return Timestamp(super().today() + self.ahead_ms)
+
+
 class Lab:
     """A server, its service, and connections."""
 
-    def __init__(self, service: MemoryService, server: RespServer, host: str, port: int, cluster_port: int) -> None:
+    def __init__(
+        self, service: MemoryService, server: RespServer, clock: Dates, host: str, port: int, cluster_port: int
+    ) -> None:
         self.service = service
+        self.clock = clock
         self.server = server
         self.port = port
         self.cluster_port = cluster_port
@@ -110,8 +124,9 @@ def served(
                 config = msgspec.structs.replace(config, coordination=Coordination(zookeeper="127.0.0.1:2181"))
             service, server = MemoryService(), RespServer()
             service.slots_are_partitions = False
-            host, port, cluster_port = await server.start(service, config, SystemClock(), CollectorRegistry())
-            lab = Lab(service, server, host, port, cluster_port)
+            clock = Dates()
+            host, port, cluster_port = await server.start(service, config, clock, CollectorRegistry())
+            lab = Lab(service, server, clock, host, port, cluster_port)
             try:
                 await test(lab)
             finally:

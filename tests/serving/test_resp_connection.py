@@ -114,6 +114,90 @@ async def test_a_client_that_never_reads_is_cut_off(lab: Lab) -> None:
     await lab.until(lambda: lab.server.shared.connections == 0)
 
 
+@served(send_timeout_ms=600_000)
+async def test_a_client_that_reads_slowly_is_not_cut_off(lab: Lab) -> None:
+    """However long it takes for all: only whoever reads nothing for so long is."""
+    wire = await lab.connect()
+    (connection,) = lab.server.shared.open
+    await wire.send_bytes(packed("SET", "a", b"x" * 8_000_000))
+    assert await wire.answer() == b"OK"
+    await wire.send(*["GET a"] * 12)
+
+    def unsent() -> int:
+        return connection.transport.get_write_buffer_size()
+
+    async def sent_on(before: int) -> None:
+        await lab.until(lambda: unsent() != before)
+
+    async def pass_by(wait_ms: int) -> None:
+        lab.clock.ahead_ms += wait_ms
+        date = lab.clock.today()
+        await lab.until(lambda: lab.server.shared.now >= date)
+
+    await lab.until(lambda: unsent() > 0)
+    for _ in range(6):
+        before = unsent()
+        await wire.reader.readexactly(3_000_000)
+        await sent_on(before)
+        await pass_by(400_000)
+        assert lab.server.shared.connections == 1
+    for _ in range(2):
+        await pass_by(400_000)
+    await lab.until(lambda: lab.server.shared.connections == 0)
+
+
+@served()
+async def test_gets_that_came_together_are_answered_together(lab: Lab) -> None:
+    """The same words as one by one: there or absent, in either spelling, long or short, behind a write or not."""
+    wire = await lab.connect()
+    assert await wire.ask(*[f"SET k{number} {'v' * number}" for number in range(1, 40)]) == [b"OK"] * 39
+    gets = [f"GET k{number}" for number in range(1, 40)]
+    values = [b"v" * number for number in range(1, 40)]
+    for commands, wanted in (
+        (gets, values),
+        ([each.replace("GET", "get") for each in gets], values),
+        ([*gets, "GET absent"], [*values, None]),
+        ([*gets, "GET"], [*values, "ERR wrong number of arguments for 'get' command"]),
+        (["SET k1 new", *gets], [b"OK", b"new", *values[1:]]),
+        ([*gets, "SET k1 newer", "GET k1"], [b"new", *values[1:], b"OK", b"newer"]),
+        (gets * 20, [b"newer", *values[1:]] * 20),
+    ):
+        assert await wire.ask(*commands) == wanted
+    await wire.ask("HELLO 3")
+    assert await wire.ask("GET absent", "GET k2") == [None, b"vv"]
+
+
+@served()
+async def test_gets_are_no_reads_where_they_mean_more(lab: Lab) -> None:
+    """In a transaction, with answers switched off, and behind a command that has not come whole."""
+    wire = await lab.connect()
+    assert await wire.ask("SET a 1") == b"OK"
+    assert await wire.ask("MULTI") == b"OK"
+    assert await wire.ask("GET a") == b"QUEUED"
+    assert await wire.ask("EXEC") == [b"1"]
+    await wire.send("CLIENT REPLY OFF")
+    await wire.send("GET a")
+    await wire.send("CLIENT REPLY ON", "GET a")
+    assert await wire.answers(2) == [b"OK", b"1"]
+    await wire.send("CLIENT REPLY SKIP")
+    await wire.send("GET a")
+    assert await wire.ask("GET a") == b"1"
+    key = packed("GET", "a")
+    await wire.send_bytes(packed("SET", "a", key)[:-6])
+    await wire.send_bytes(key + key)
+    assert await wire.answer() == b"OK"
+
+
+@served()
+async def test_what_a_client_did_last_is_told(lab: Lab) -> None:
+    """Of GETs and SETs like of anything else."""
+    wire, other = await lab.connect(), await lab.connect()
+    for words in ("GET a", "SET a 1", "GET a", "STRLEN a", "get a", "set a 2"):
+        await wire.ask(words)
+        listed = (await other.ask("CLIENT LIST")).decode().splitlines()
+        assert f" cmd={words.split(' ')[0].lower()} " in listed[0], listed
+
+
 @served(connections_max=2)
 async def test_one_connection_too_many_is_told_so(lab: Lab) -> None:
     """One connection too many is told so."""

@@ -72,3 +72,16 @@ def test_a_large_record_is_not_kept() -> None:
     cache.put(raw(9), record(bytes(2 * ENTRY_BYTES), 9))
     assert cache.get(raw(9)) is None
     assert there(cache, 3) == [0, 1, 2]
+
+
+def test_all_of_several_are_found_or_none_is_told() -> None:
+    """Those of the old generation are left to `get`, which makes them young again."""
+    cache = filled(150, 100)
+    young = [raw(number) for number in (149, 120, 149)]
+    assert cache.get_all(young) == [value(149), value(120), value(149)]
+    assert cache.get_all([*young, raw(3)]) is None
+    assert cache.get_all([*young, raw(999)]) is None
+    assert cache.get(raw(3)) == value(3)
+    assert cache.get_all([raw(3), raw(149)]) == [value(3), value(149)]
+    cache.forget([(ZERO, entry(1, {b"key149": None}))])
+    assert cache.get_all(young) is None

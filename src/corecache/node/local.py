@@ -85,6 +85,29 @@ class Local:
             return UNCACHED
         return record
 
+    def peek_many(self, partitions: Sequence[PartitionId], keys: Sequence[bytes]) -> list[Record] | None:
+        """Returns the records of linearizable reads, each of its partition, if all are at hand, else None.
+
+        As with `peek`, one look at each replica afterwards is enough.
+        """
+        replicas = []
+        for partition in set(partitions):
+            replica = self._replicas.get(partition)
+            if replica is None or replica.primary is None:
+                return None
+            replicas.append(replica)
+        records = self._store.peek_many(partitions, keys)
+        if records is None:
+            return None
+        now, today = self._clock.now(), self._clock.today()
+        for replica in replicas:
+            if not replica.serving_epoch(now):
+                return None
+        for record in records:
+            if NEVER < record.expires <= today:
+                return None
+        return records
+
     async def get(self, partition: PartitionId, key: bytes, deadline: Milliseconds) -> Record | None:
         """Returns the newest committed record. Raises: NotDone, Broken."""
         replica, epoch = self._serving(partition)

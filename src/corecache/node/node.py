@@ -74,6 +74,11 @@ class Node:
         """Returns the newest committed record, if memory knows it here (see `Service`)."""
         return self._peek(partition_of(key, self._count), key)
 
+    def peek_many(self, keys: Sequence[bytes]) -> list[Record] | None:
+        """Returns the newest committed records, if all are at hand here (see `Service`)."""
+        count = self._count
+        return self._local.peek_many([partition_of(key, count) for key in keys], keys)
+
     async def get(self, key: bytes, deadline: Milliseconds) -> Record | None:
         """Returns the newest committed record (see `Service`)."""
         partition = partition_of(key, self._count)

@@ -209,6 +209,12 @@ class MemoryStore:
             checksum.add(key, keyspace.record_bytes(record))
         return snapshot.point.sequence, checksum.text()
 
+    def peek_many(self, partitions: Sequence[PartitionId], keys: Sequence[bytes]) -> list[Record] | None:
+        """Returns the applied records of all these keys, None if there is none of one of them."""
+        records = [self.peek(*place) for place in zip(partitions, keys, strict=True)]
+        found = [record for record in records if isinstance(record, Record)]
+        return found if len(found) == len(records) else None
+
     def peek(self, partition: PartitionId, key: bytes) -> Record | Uncached | None:
         """Returns the record; memory always knows."""
         self._refuse_if_closed()

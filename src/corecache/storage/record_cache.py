@@ -12,6 +12,7 @@ full it takes the place of the old one, which is dropped.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 from corecache.identity import PartitionId
 from corecache.operations import Record
@@ -45,6 +46,11 @@ class RecordCache:
             if record is not None:
                 self.put(raw_key, record)
         return record
+
+    def get_all(self, raw_keys: Sequence[bytes]) -> list[Record] | None:
+        """Returns the records, if all are young, else None."""
+        records = list(map(self._young.get, raw_keys))
+        return cast(list[Record], records) if all(records) else None
 
     def put(self, raw_key: bytes, record: Record) -> None:
         """Keeps a record that is not here. Requires: it is what the disk has, in this turn of the loop."""

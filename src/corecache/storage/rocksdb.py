@@ -244,6 +244,11 @@ class RocksStore:
         self._records.put(raw_key, record)
         return record
 
+    def peek_many(self, partitions: Sequence[PartitionId], keys: Sequence[bytes]) -> list[Record] | None:
+        """Returns the records of all these keys, if they are among those that were read last, else None."""
+        prefix = PREFIX.pack
+        return self._records.get_all([prefix(partition) + key for partition, key in zip(partitions, keys, strict=True)])
+
     async def get(self, keys: Sequence[tuple[PartitionId, bytes]]) -> list[Record | None]:
         """Returns the records, read on a thread."""
         raw_keys: list[str | int | float | bytes | bool] = [PREFIX.pack(partition) + key for partition, key in keys]

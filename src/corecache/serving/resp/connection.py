@@ -15,7 +15,6 @@ from typing import cast
 
 from corecache.errors import CoreCacheError
 from corecache.identity import Milliseconds
-from corecache.operations import KEY_BYTES_MAX, Put, Record
 from corecache.serving.resp import transactions
 from corecache.serving.resp.answers import failure_of
 from corecache.serving.resp.commands.command import Arguments, Command, Refusal, echoed
@@ -23,8 +22,9 @@ from corecache.serving.resp.commands.table import TABLE, subcommand_of
 from corecache.serving.resp.execution import Execution
 from corecache.serving.resp.session import Session
 from corecache.serving.resp.shared import Shared
+from corecache.serving.resp.short_way import ShortWay
 from corecache.serving.resp.slots import Answers, Slot, defect
-from corecache.wire.resp import Failure, Reply, Status, encode
+from corecache.wire.resp import Failure, Reply, Status
 from corecache.wire.resp_requests import ProtocolFault, Requests
 
 _TURN_COMMANDS = 256
@@ -32,8 +32,6 @@ _TURN_US = 5000
 _WRITE_BYTES = 64 * 1024
 _ECHOED_BYTES = 128
 _QUEUED = Status("QUEUED")
-_GET = frozenset((b"GET", b"get"))
-_SET = frozenset((b"SET", b"set"))
 _IN_TRANSACTION = frozenset(("multi", "exec", "discard", "watch", "reset", "quit"))
 """What is carried out at once although a transaction is being put together."""
 _ORDERED = frozenset(("debug", "hello", "reset", "wait", "waitaof"))
@@ -52,19 +50,17 @@ class Connection(asyncio.Protocol):
     def __init__(self, shared: Shared, cluster_aware: bool) -> None:
         self.shared = shared
         self.session: Session | None = None
-        self.unsent_since = shared.now
+        self._unsent_since = shared.now
+        self._unsent_bytes = 0
         self._cluster_aware = cluster_aware
         self._limits = shared.config.resp
-        self._value_bytes_max = shared.config.limits.value_bytes_max
-        self._peek = shared.service.peek
-        self._requests = Requests(self._value_bytes_max, self._limits.request_bytes_max)
+        self._requests = Requests(shared.config.limits.value_bytes_max, self._limits.request_bytes_max)
         self._answers = Answers()
         self._execution = Execution(shared, self._answers, self._schedule)
         self._held: list[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
         self._turn_us = 0
         self._deadline = Milliseconds(0)
-        self._reads_at_once = 0
         self._running = False
         self._scheduled = False
         self._paused = False
@@ -84,12 +80,17 @@ class Connection(asyncio.Protocol):
         if self.session is None:
             self.transport.write(b"-ERR max number of clients reached\r\n")
             self.transport.close()
+        else:
+            self._short = ShortWay(self.shared, self.session, self._execution, self._answers)
 
     def data_received(self, data: bytes) -> None:
         """Takes what came, and carries out what is whole."""
         if self._last or self.session is None:
             return
         self.session.seen_ms = self.shared.now
+        if self._is_at_rest() and (octets := self._short.answered(data)) is not None:
+            self.transport.write(octets)
+            return
         self._drained = False
         self._requests.feed(data)
         if not self._running:
@@ -104,7 +105,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read: takes no more commands."""
         self._full = True
-        self.unsent_since = self.shared.now
+        self._unsent_since = self.shared.now
 
     def resume_writing(self) -> None:
         """The client reads again."""
@@ -127,9 +128,11 @@ class Connection(asyncio.Protocol):
         if self._closed or session is None:
             return
         idle_ms, before = self._limits.idle_timeout_ms, now - self.shared.sweep_ms
-        if self.transport.get_write_buffer_size() == 0 and not self._deaf:
-            self.unsent_since = now
-        if before - self.unsent_since > self._limits.send_timeout_ms:
+        unsent_bytes = self.transport.get_write_buffer_size()
+        if unsent_bytes < self._unsent_bytes or (unsent_bytes == 0 and not self._deaf):
+            self._unsent_since = now
+        self._unsent_bytes = unsent_bytes
+        if before - self._unsent_since > self._limits.send_timeout_ms:
             self.transport.abort()
         elif idle_ms and not self._waits() and before - session.seen_ms > idle_ms:
             self.transport.close()
@@ -151,9 +154,10 @@ class Connection(asyncio.Protocol):
         self._running = True
         self._turn_us = perf_counter_ns() // 1000
         self._deadline = Milliseconds(self.shared.clock.now() + self._limits.request_timeout_ms)
-        self._reads_at_once = 0
+        short = self._short
+        short.reads = 0
         left, cut = _TURN_COMMANDS, False
-        usual = self._is_usual()
+        usual = short.is_open()
         try:
             while left and self._may_begin():
                 arguments, self._held = self._held, None
@@ -163,9 +167,9 @@ class Connection(asyncio.Protocol):
                         self._drained = True
                         break
                 left -= 1
-                if not (usual and self._take_usual(arguments)):
+                if not (usual and short.take(arguments, self._deadline, self._turn_us)):
                     self._take(arguments)
-                    usual = self._is_usual()
+                    usual = short.is_open()
                     if perf_counter_ns() // 1000 - self._turn_us > _TURN_US:
                         cut = True
                         break
@@ -176,8 +180,8 @@ class Connection(asyncio.Protocol):
             self._answer(self._slot([b""], silent=False), Failure(f"ERR {fault}"))
         finally:
             self._running = False
-        if self._reads_at_once:
-            self.shared.note_reads(self._reads_at_once, _TURN_COMMANDS - left, self._turn_us)
+        if short.reads:
+            self.shared.note_reads(short.reads, _TURN_COMMANDS - left, self._turn_us)
         if left == 0 or cut:
             self._schedule()
         self._read_on_or_not()
@@ -192,6 +196,16 @@ class Connection(asyncio.Protocol):
             return False
         limits = self._limits
         return len(answers.waiting) < limits.pipeline_requests_max and answers.waiting_bytes < limits.pipeline_bytes_max
+
+    def _is_at_rest(self) -> bool:
+        """Says whether nothing that came is still to be taken, answered or sent."""
+        return (
+            self._drained
+            and not (self._running or self._full or self._answers.waiting or self._answers.out)
+            and self._held is None
+            and self._task is None
+            and not self._requests.waiting_bytes
+        )
 
     def _waits(self) -> bool:
         """Says whether something is still to be answered."""
@@ -223,47 +237,6 @@ class Connection(asyncio.Protocol):
     def _slot(self, arguments: list[bytes], silent: bool) -> Slot:
         assert self.session is not None
         return Slot(self._execution, self.session, arguments, silent, self._turn_us)
-
-    # The short way.
-
-    def _is_usual(self) -> bool:
-        """Says whether this client has said nothing by which a plain GET or SET would mean something else."""
-        session = self.session
-        assert session is not None
-        return session.queued is None and session.replies == "on" and not (session.cluster_aware or session.readonly)
-
-    def _take_usual(self, arguments: list[bytes]) -> bool:
-        """Carries out a plain GET or SET, the short way; False if it is another command, or needs the long one."""
-        count = len(arguments)
-        if count == 2 and arguments[0] in _GET:
-            key = arguments[1]
-            if self._execution.is_written(key) or not 0 < len(key) <= KEY_BYTES_MAX:
-                return False
-            record = self._peek(key)
-            if type(record) is Record:
-                octets = b"$%d\r\n%b\r\n" % (len(record.value), record.value)
-            elif record is None:
-                assert self.session is not None
-                octets = encode(None, self.session.protocol)
-            else:
-                return False
-            if self._answers.waiting:
-                self._answers.give(self._slot(arguments, silent=False), octets)
-            else:
-                self._answers.out += octets
-            self._reads_at_once += 1
-        elif count == 3 and arguments[0] in _SET:
-            key, value = arguments[1], arguments[2]
-            if self._execution.is_read(key) or not 0 < len(key) <= KEY_BYTES_MAX or len(value) > self._value_bytes_max:
-                return False
-            slot = self._slot(arguments, silent=False)
-            slot.command, slot.operations, slot.keys = "set", (Put(key, value),), (key,)
-            slot.deadline = self._deadline
-            self._execution.submit(slot)
-        else:
-            return False
-        self.shared.commands_total += 1
-        return True
 
     # The long way.
 
@@ -371,7 +344,7 @@ class Connection(asyncio.Protocol):
             return
         # What the client still sends is thrown away: unread bytes would cost it our last answers.
         self._deaf = True
-        self.unsent_since = self.shared.now
+        self._unsent_since = self.shared.now
         if self._paused:
             self.transport.resume_reading()
         self.transport.write_eof()
