@@ -60,6 +60,19 @@ def steps(keys_max: int) -> list[int]:
     return [*tenfold, keys_max]
 
 
+def overwritten(pid: int, port: int, load: Load, seconds: int, rounds: int) -> tuple[Run, int]:
+    """Writes at random over all keys; returns the runs as one, and the bytes that they had written to the disk.
+
+    What the warm-up leaves in memory is flushed before the first run: later it would count as theirs.
+    """
+    wrk.drive(port, load, wrk.WARM_SECONDS)
+    _rest(port)
+    written_before = written_bytes(pid)
+    runs = [wrk.drive(port, load, seconds) for _ in range(rounds)]
+    _rest(port)
+    return wrk.summary(runs), written_bytes(pid) - written_before
+
+
 def _step(
     node: Server, reference: Server, before: int, keys: int, settings: Settings, rounds: int, say: Callable[[str], None]
 ) -> AtKeys:
@@ -73,19 +86,17 @@ def _step(
     say(f"{keys:,} keys, loaded in {load_seconds:.0f} s")
     hot, beside = _hot(node, reference, keys, settings, rounds)
     read = Load("GET", keys, settings.value_bytes, settings.connections)
-    spread = _several(node.port, read, settings.seconds, rounds)
-    written_before = written_bytes(node.pid)
-    writes = _several(node.port, msgspec.structs.replace(read, method="PUT"), settings.seconds, rounds)
-    _rest(node.port)
-    by_writes = written_bytes(node.pid) - written_before
+    wrk.drive(node.port, read, wrk.WARM_SECONDS)
+    spread = wrk.summary([wrk.drive(node.port, read, settings.seconds) for _ in range(rounds)])
+    write = msgspec.structs.replace(read, method="PUT")
+    writes, by_writes = overwritten(node.pid, node.port, write, settings.seconds, rounds)
     rss_bytes = resident_bytes(node.pid, "VmHWM")
     disk_bytes = _storage("GET", node.port, "/v1/storage").disk_used_bytes
     recoveries = [_recovered(node, keys, settings, say) for _ in range(RECOVERIES)]
     ratio = median(mine.per_second / other.per_second for mine, other in zip(hot, beside, strict=True))
-    overwritten = wrk.summary(writes)
     say(
         f"{keys:,} keys: in memory {wrk.summary(hot).per_second:,.0f}/s ({ratio:.2f} of few keys), at random "
-        f"{wrk.summary(spread).per_second:,.0f}/s, writes {overwritten.per_second:,.0f}/s"
+        f"{spread.per_second:,.0f}/s, writes {writes.per_second:,.0f}/s"
     )
     return AtKeys(
         keys=keys,
@@ -94,12 +105,12 @@ def _step(
         hot=wrk.summary(hot),
         reference=wrk.summary(beside),
         ratio=ratio,
-        spread=wrk.summary(spread),
-        writes=overwritten,
+        spread=spread,
+        writes=writes,
         rss_bytes=rss_bytes,
         disk_bytes=disk_bytes,
         load_amplification=loaded_bytes / ((keys - before) * record_bytes),
-        writes_amplification=by_writes / (overwritten.requests * record_bytes),
+        writes_amplification=by_writes / (writes.requests * record_bytes),
         recoveries=recoveries,
     )
 
@@ -120,11 +131,6 @@ def _hot(node: Server, reference: Server, keys: int, settings: Settings, rounds:
         runs[0].append(mine.drive(settings.seconds, wrk.WARM_SECONDS))
         runs[1].append(other.drive(settings.seconds, wrk.WARM_SECONDS))
     return runs
-
-
-def _several(port: int, load: Load, seconds: int, rounds: int) -> list[Run]:
-    wrk.drive(port, load, wrk.WARM_SECONDS)
-    return [wrk.drive(port, load, seconds) for _ in range(rounds)]
 
 
 def _recovered(node: Server, keys: int, settings: Settings, say: Callable[[str], None]) -> Recovery:

@@ -104,22 +104,28 @@ def _of_keys(growth: Growth) -> list[Callable[["Axes"], None]]:
 
 def _of_sizes(sizes: Sequence[AtSize], what: str, count_of: Callable[[AtSize], int]) -> list[Callable[["Axes"], None]]:
     counts = [count_of(each) for each in sizes]
+    counted = what.partition(",")[0]
+
+    def of(put: Callable[[AtSize], float], get: Callable[[AtSize], float]) -> list[Line]:
+        return [("writes", counts, [put(each) for each in sizes]), ("reads", counts, [get(each) for each in sizes])]
 
     def rates(axes: "Axes") -> None:
-        lines = [
-            ("writes", counts, [each.put.per_second for each in sizes]),
-            ("reads", counts, [each.get.per_second for each in sizes]),
-        ]
-        _lines(axes, f"Rate by {what}", "requests a second", what.partition(",")[0], lines)
+        lines = of(lambda each: each.put.per_second, lambda each: each.get.per_second)
+        _lines(axes, f"Rate by {what}", "requests a second", counted, lines)
+
+    def latencies(axes: "Axes") -> None:
+        lines = of(lambda each: each.put.p99_ms, lambda each: each.get.p99_ms)
+        _lines(axes, f"p99 by {what}", "ms", counted, lines)
 
     def costs(axes: "Axes") -> None:
-        lines = [
-            ("writes", counts, [each.put_cpu_us for each in sizes]),
-            ("reads", counts, [each.get_cpu_us for each in sizes]),
-        ]
-        _lines(axes, "Processor time a request, all nodes", "µs", what.partition(",")[0], lines)
+        lines = of(lambda each: each.put_cpu_us, lambda each: each.get_cpu_us)
+        _lines(axes, "Processor time a request, all nodes", "µs", counted, lines)
 
-    return [rates, costs]
+    def memory(axes: "Axes") -> None:
+        lines = [("", counts, [each.rss_bytes / MIB for each in sizes])]
+        _lines(axes, f"Peak resident set of a node by {counted}", "MiB", counted, lines)
+
+    return [rates, latencies, memory, costs]
 
 
 def _of_takeovers(growth: Growth) -> Callable[["Axes"], None]:
@@ -144,7 +150,7 @@ def _lines(axes: "Axes", title: str, unit: str, counted: str, lines: Sequence[Li
     counts = lines[0][1]
     axes.set_xticks(counts, [f"{count:,.0f}" for count in counts])
     axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.06 * max(value for _, _, values in lines for value in values))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_ylabel(unit)

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from benchmarks.growth_report import AtKeys, AtSize, Growth, Recovery, Takeover
 from benchmarks.report import Report, Settings
-from benchmarks.wrk import Run
+from benchmarks.wrk import Load, Run
 
-from benchmarks import growth, growth_cluster, growth_keys, growth_plots, growth_tables
+from benchmarks import growth, growth_cluster, growth_keys, growth_plots, growth_tables, wrk
 from corecache.placement.slots import partition_of
 
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed (scripts/bench.sh does it)")
@@ -55,7 +55,7 @@ def test_reads_in_memory_are_held_against_the_bound() -> None:
 
 
 def test_the_tables_and_the_picture_have_every_section(tmp_path: Path) -> None:
-    """Keys, disk and memory, partitions, nodes, failovers: five tables, ten panels, and the longest times in them."""
+    """Keys, disk and memory, partitions, nodes, failovers: five tables, fourteen panels, the longest times in them."""
     tables = growth_tables.all_tables(whole_growth())
     assert [len(rows) for _, rows in tables] == [2, 2, 2, 2, 1]
     assert tables[1][1][1][-4:] == ("4.5", "12.3", "0.75 s", "9 MiB")
@@ -64,17 +64,40 @@ def test_the_tables_and_the_picture_have_every_section(tmp_path: Path) -> None:
     picture = tmp_path / "growth.svg"
     growth_plots.draw(whole_growth(), picture)
     drawn = picture.read_text()
-    assert drawn.count('<g id="axes_') == 10
+    assert drawn.count('<g id="axes_') == 14
+    for by in ("partitions, three nodes", "nodes, 1 partitions, one machine"):
+        panels = (f"Rate by {by}", f"p99 by {by}", f"Peak resident set of a node by {by.partition(',')[0]}")
+        assert [f"<!-- {panel} -->" in drawn for panel in panels] == [True, True, True]
     growth_plots.draw(whole_growth(), picture)
     assert picture.read_text() == drawn
     growth_plots.draw(msgspec.structs.replace(whole_growth(), keys=[], nodes=[]), picture)
-    assert picture.read_text().count('<g id="axes_') == 3
+    assert picture.read_text().count('<g id="axes_') == 5
 
 
 def test_a_key_of_each_partition_is_found() -> None:
     """The clients that time a failover write where they say they do."""
     keys = growth_cluster.keys_of_each(64)
     assert [partition_of(key.encode(), 64) for key in keys] == list(range(64))
+
+
+def test_what_the_warm_up_writes_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor what it leaves in memory, to be flushed later: each request is a byte of the log, and one of the flush."""
+    on_the_disk, in_memory = 0, 0
+
+    def drive(port: int, load: Load, seconds: int) -> Run:
+        nonlocal on_the_disk, in_memory
+        on_the_disk, in_memory = on_the_disk + RUN.requests, in_memory + RUN.requests
+        return RUN
+
+    def rest(port: int) -> None:
+        nonlocal on_the_disk, in_memory
+        on_the_disk, in_memory = on_the_disk + in_memory, 0
+
+    monkeypatch.setattr(wrk, "drive", drive)
+    monkeypatch.setattr(growth_keys, "_rest", rest)
+    monkeypatch.setattr(growth_keys, "written_bytes", lambda pid: on_the_disk)
+    run, written = growth_keys.overwritten(1, 8000, Load("PUT", 1000, 100, 4), 8, 3)
+    assert (run.requests, written) == (3 * RUN.requests, 3 * 2 * RUN.requests)
 
 
 @needs_wrk
