@@ -54,15 +54,23 @@ class NodeCollector(Collector):
             yield from _tree(self._storage)
 
     def _partitions(self) -> Iterator[Metric]:
-        applied = GaugeMetricFamily("corecache_partition_applied", "Last applied sequence.", labels=("partition",))
-        lag = GaugeMetricFamily("corecache_partition_lag", "Entries appended, not applied.", labels=("partition",))
-        epoch = GaugeMetricFamily("corecache_partition_epoch", "The view's epoch.", labels=("partition",))
+        applied = _of_partitions("applied", "Last applied sequence.")
+        lag = _of_partitions("lag", "Entries appended, not applied.")
+        epoch = _of_partitions("epoch", "The view's epoch.")
+        in_sync = _of_partitions("in_sync", "Copies in sync, by the view.")
+        wanted = _of_partitions("wanted", "Copies wanted, by the view.")
         for partition in self._node.cluster().partitions:
-            labels = (str(partition.id),)
+            labels, view = (str(partition.id),), partition.view
             applied.add_metric(labels, partition.applied)
             lag.add_metric(labels, partition.lag)
-            epoch.add_metric(labels, partition.view.epoch if partition.view is not None else 0)
-        yield from (applied, lag, epoch)
+            epoch.add_metric(labels, view.epoch if view is not None else 0)
+            in_sync.add_metric(labels, len(view.in_sync) if view is not None else 0)
+            wanted.add_metric(labels, len(view.replicas) if view is not None else 0)
+        yield from (applied, lag, epoch, in_sync, wanted)
+
+
+def _of_partitions(name: str, what: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"corecache_partition_{name}", what, labels=("partition",))
 
 
 def _tree(report: StorageReport) -> Iterator[Metric]:
