@@ -330,6 +330,15 @@ class RespCluster(Cluster):
             lease.end()
 
 
+@contextlib.contextmanager
+def spread_cluster(directory: Path, zookeeper: str) -> Iterator[RespCluster]:
+    """Three nodes as long as the block lasts, each of them leading something. Tests leave them whole and settled."""
+    cluster = RespCluster(directory, f"{zookeeper}/{directory.name}")
+    with cluster.settled():
+        cluster.await_spread()
+        yield cluster
+
+
 def eventually(seconds: float = 30.0) -> Iterator[float]:
     """Yields the seconds that have passed, every 20 ms, until the time is up: for what clients repeat themselves."""
     began = time.monotonic()

@@ -31,7 +31,7 @@ async function everyday(client, tag) {
 }
 
 async function pipeline(client, tag) {
-  const keys = Array.from({ length: PIPELINE / 2 }, (_, number) => `${tag}:${number}`);
+  const keys = Array.from({ length: PIPELINE }, (_, number) => `${tag}:${number}`);
   await Promise.all(keys.map((key, number) => client.set(key, `value ${number}`)));
   const found = await Promise.all(keys.map((key) => client.get(key)));
   found.forEach((value, number) => assert.equal(value, `value ${number}`));
@@ -49,7 +49,7 @@ async function single(port) {
     for await (const page of client.scanIterator({ MATCH: `node${RESP}:*`, COUNT: 500 })) {
       for (const key of [].concat(page)) found.add(key);
     }
-    assert.equal(found.size, PIPELINE / 2);
+    assert.equal(found.size, PIPELINE);
     const other = client.duplicate();
     await other.connect();
     await client.watch(`{w${RESP}}`);
@@ -62,8 +62,7 @@ async function single(port) {
 
 async function clustered(...ports) {
   for (const RESP of [2, 3]) {
-    const rootNodes = ports.map((port) => ({ socket: { host: "127.0.0.1", port } }));
-    const client = createCluster({ rootNodes, defaults: { RESP } });
+    const client = createCluster({ rootNodes: places(ports), defaults: { RESP } });
     client.on("error", () => {});
     await client.connect();
     for (const tag of ["red", "green", "blue", "grey"]) await everyday(client, `${tag}${RESP}`);
@@ -73,17 +72,15 @@ async function clustered(...ports) {
   }
 }
 
-// Counts up keys until standard input ends, and each once more with success, as `Writer` in test_resp_cluster.py does;
+// Counts up keys until standard input ends, and each once more with success, as `Writer` in resp_writers.py does;
 // prints what was acknowledged.
-async function steady(...ports) {
-  const rootNodes = ports.map((port) => ({ socket: { host: "127.0.0.1", port } }));
-  const client = createCluster({ rootNodes });
+async function steady(client, name) {
   client.on("error", () => {});
   await client.connect();
   let ended = false;
   process.stdin.on("end", () => { ended = true; }).resume();
   const told = { acknowledged: {}, tried: {}, failures: 0, last: "" };
-  const keys = Array.from({ length: 12 }, (_, number) => `node-redis/${number}`);
+  const keys = Array.from({ length: 12 }, (_, number) => `${name}/${number}`);
   // Each key has a writer, since a call whose node has died may wait.
   const count = async (key) => {
     for (let turn = 1, last = false; !last; turn += 1) {
@@ -105,9 +102,16 @@ async function steady(...ports) {
   client.destroy();
 }
 
+const places = (ports) => ports.map((port) => ({ socket: { host: "127.0.0.1", port } }));
+const scenes = {
+  single,
+  clustered,
+  steadyPlain: (port) => steady(createClient(places([port])[0]), "node-redis"),
+  steadyClustered: (...ports) => steady(createCluster({ rootNodes: places(ports) }), "node-redis cluster"),
+};
 const [scene, ...ports] = process.argv.slice(2);
-({ single, clustered, steady })[scene](...ports.map(Number)).then(
-  () => { if (scene !== "steady") console.log(`${scene}: as it should be`); },
+scenes[scene](...ports.map(Number)).then(
+  () => { if (!scene.startsWith("steady")) console.log(`${scene}: as it should be`); },
   (error) => {
     console.error(error);
     process.exit(1);

@@ -1,14 +1,41 @@
-"""What users of Redis's clients do every day, as a table: for redis-py and valkey-py, blocking and asyncio alike.
+"""The Python clients that people have, and what their users do every day, as a table: blocking and asyncio alike.
 
 The tables are of method, arguments, and what it returns; all keys of a table are of one hash tag. The tests of one node
 and of a cluster run the same.
 """
 
+import csv
 import inspect
+import io
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import redis
+import redis.asyncio
+import valkey
+import valkey.asyncio
+import valkey.asyncio.cluster
+
+from integration.resp_harness import Word, run
+
 PIPELINE = 10_000
+
+PLAIN: dict[str, Callable[..., Any]] = {
+    "redis-py": redis.Redis,
+    "redis-py asyncio": redis.asyncio.Redis,
+    "valkey-py": valkey.Valkey,
+    "valkey-py asyncio": valkey.asyncio.Valkey,
+}
+"""Those that ask one node for everything."""
+AWARE: dict[str, Callable[..., Any]] = {
+    "redis-py": redis.RedisCluster,
+    "redis-py asyncio": redis.asyncio.RedisCluster,
+    "valkey-py": valkey.ValkeyCluster,
+    "valkey-py asyncio": valkey.asyncio.cluster.ValkeyCluster,
+}
+"""Those that follow the map."""
+AWARE_LIVES = [("redis-py", 2), ("redis-py", 3), ("redis-py asyncio", 3), ("valkey-py", 2), ("valkey-py asyncio", 3)]
+"""Of these, which in which protocol."""
 
 
 class Call(NamedTuple):
@@ -68,9 +95,7 @@ def everyday(tag: str) -> list[Call]:
 async def live(client: Any, calls: Sequence[Call]) -> None:
     """Makes the calls, one after another, whether the client blocks or is to be awaited."""
     for each in calls:
-        answer = getattr(client, each.method)(*each.arguments, **each.options)
-        if inspect.isawaitable(answer):
-            answer = await answer
+        answer = await done(getattr(client, each.method)(*each.arguments, **each.options))
         right = each.returns(answer) if callable(each.returns) else answer == each.returns
         assert right, (each, answer)
 
@@ -85,7 +110,38 @@ async def fill_pipeline(pipeline: Callable[[], Any], prefix: str) -> None:
         (writing, [True] * PIPELINE),
         (reading, [b"value %d" % number for number in range(PIPELINE)]),
     ):
-        answers = queued.execute()
-        if inspect.isawaitable(answers):
-            answers = await answers
-        assert answers == expected
+        assert await done(queued.execute()) == expected
+
+
+async def done(answer: Any) -> Any:
+    """Returns an answer, awaited if it has to be."""
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+async def closed(client: Any) -> None:
+    """Closes a client."""
+    await done(client.aclose() if hasattr(client, "aclose") else client.close())
+
+
+async def live_by_the_map(name: str, protocol: int, port: int, tags: Sequence[str]) -> None:
+    """A cluster client's everyday calls on keys of all tags, pipelines of 10,000, and all keys, each found once."""
+    client = AWARE[name](host="127.0.0.1", port=port, protocol=protocol)
+    try:
+        for tag in tags:
+            await live(client, everyday(tag))
+        prefix = f"aware {name}{protocol}:"
+        await fill_pipeline(client.pipeline, prefix)
+        if hasattr(client, "scan_iter"):
+            found = client.scan_iter(match=f"{prefix}*", count=1000)
+            keys = [key async for key in found] if hasattr(found, "__aiter__") else list(found)
+            assert sorted(keys) == sorted(f"{prefix}{number}".encode() for number in range(PIPELINE))
+    finally:
+        await closed(client)
+
+
+def benchmark(port: int, *options: Word) -> None:
+    """Runs redis-benchmark's SET, GET and INCR to their end; it ends with an error at the first one it is answered."""
+    said = run("redis-benchmark", "-p", port, "-n", 2000, "--csv", "-t", "set,get,incr", *options)
+    rows = list(csv.DictReader(io.StringIO(said[said.index('"test"') :])))
+    assert {row["test"] for row in rows} >= {"SET", "GET", "INCR"}, said
+    assert all(float(row["rps"]) > 0 for row in rows), said

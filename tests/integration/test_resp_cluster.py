@@ -1,78 +1,30 @@
-"""Redis's clients against three nodes: plain ones at any of them, those that follow the map, and a SIGKILL.
+"""Redis's clients against three nodes: plain ones at any of them, and those that follow the map.
 
 A plain client is forwarded for; one that came to the port that the map names, or that has asked for the map, gets
 MOVED. What a client does in an everyday life is in `resp_users.py` and `resp_node.js`.
 """
 
 import asyncio
-import csv
-import io
-import json
-import os
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import pytest
-import redis
-import redis.asyncio
-import valkey
-import valkey.asyncio
-import valkey.asyncio.cluster
 
 from corecache.chaos.zookeeper import ZooKeeperServer
 from integration.cluster_harness import Member, slot_of
-from integration.resp_harness import (
-    NODE_MODULES,
-    NODE_SCRIPT,
-    OK,
-    QUEUED,
-    Reply,
-    RespCluster,
-    Word,
-    eventually,
-    node_redis,
-    program,
-    run,
-)
-from integration.resp_users import PIPELINE, everyday, fill_pipeline, live
+from integration.resp_harness import OK, QUEUED, Reply, RespCluster, eventually, node_redis, run, spread_cluster
+from integration.resp_users import AWARE_LIVES, PLAIN, benchmark, closed, everyday, fill_pipeline, live, live_by_the_map
 
 TAGS = [f"tag{number}" for number in range(12)]
 """Enough for keys on every node."""
-PAUSE_SECONDS_MAX = 15.0
 CROSS_SLOT = Reply("error", b"CROSSSLOT Keys in request don't hash to the same slot")
-
-PLAIN: dict[str, Callable[..., Any]] = {
-    "redis-py": redis.Redis,
-    "redis-py asyncio": redis.asyncio.Redis,
-    "valkey-py": valkey.Valkey,
-}
-AWARE: dict[str, Callable[..., Any]] = {
-    "redis-py": redis.RedisCluster,
-    "redis-py asyncio": redis.asyncio.RedisCluster,
-    "valkey-py": valkey.ValkeyCluster,
-    "valkey-py asyncio": valkey.asyncio.cluster.ValkeyCluster,
-}
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, zookeeper: ZooKeeperServer) -> Iterator[RespCluster]:
     """Three nodes. Each test leaves them running, whole and settled."""
-    directory = tmp_path_factory.mktemp("resp")
-    cluster = RespCluster(directory, f"{zookeeper.address}/{directory.name}")
-    with cluster.settled():
-        cluster.await_spread()
+    with spread_cluster(tmp_path_factory.mktemp("resp"), zookeeper.address) as cluster:
         yield cluster
-
-
-async def _closed(client: Any) -> None:
-    closing = client.aclose() if hasattr(client, "aclose") else client.close()
-    if hasattr(closing, "__await__"):
-        await closing
 
 
 def key_of(cluster: RespCluster, node: Member, name: str = "key") -> bytes:
@@ -110,9 +62,30 @@ def test_a_plain_client_is_served_by_any_node(cluster: RespCluster, name: str) -
                 if number == 1:
                     await fill_pipeline(partial(client.pipeline, transaction=False), f"plain {name}:")
             finally:
-                await _closed(client)
+                await closed(client)
 
     asyncio.run(life())
+
+
+def test_node_redis_is_served_by_any_node(cluster: RespCluster) -> None:
+    """CreateClient at each node: everyday calls, pipelines of 10,000, transactions, iteration."""
+    for port in cluster.plain_ports:
+        assert "as it should be" in node_redis("single", port)
+
+
+def test_redis_cli_is_served_by_any_node(cluster: RespCluster) -> None:
+    """Without `-c`, on keys of all nodes."""
+    for number, port in enumerate(cluster.plain_ports):
+        given = "".join(f"SET plain-{tag} {number}\nGET plain-{tag}\nINCR plain-{tag}\n" for tag in TAGS)
+        said = run("redis-cli", "-p", port, given=given.encode()).splitlines()
+        assert said == ["OK", str(number), str(number + 1)] * len(TAGS)
+
+
+@pytest.mark.parametrize("options", [[], ["-P", "16"]])
+def test_redis_benchmark_is_served_by_any_node(cluster: RespCluster, options: list[str]) -> None:
+    """With keys of all nodes."""
+    for port in cluster.plain_ports:
+        benchmark(port, "-r", 1000, "-c", 12, *options)
 
 
 def test_a_plain_client_never_hears_of_the_cluster(cluster: RespCluster) -> None:
@@ -244,28 +217,10 @@ def test_who_asks_for_stale_reads_is_answered_by_a_backup(cluster: RespCluster) 
 # Clients that follow the map
 
 
-@pytest.mark.parametrize(
-    ("name", "protocol"),
-    [("redis-py", 2), ("redis-py", 3), ("redis-py asyncio", 3), ("valkey-py", 2), ("valkey-py asyncio", 3)],
-)
+@pytest.mark.parametrize(("name", "protocol"), AWARE_LIVES)
 def test_a_cluster_client_goes_straight_to_the_primaries(cluster: RespCluster, name: str, protocol: int) -> None:
     """From any node's plain port: everyday calls, pipelines of 10,000, all keys of all nodes, each once."""
-
-    async def life() -> None:
-        client = AWARE[name](host="127.0.0.1", port=cluster.plain_ports[protocol % 3], protocol=protocol)
-        try:
-            for tag in TAGS[:6]:
-                await live(client, everyday(tag))
-            prefix = f"aware {name}{protocol}:"
-            await fill_pipeline(client.pipeline, prefix)
-            if hasattr(client, "scan_iter"):
-                found = client.scan_iter(match=f"{prefix}*", count=1000)
-                keys = [key async for key in found] if hasattr(found, "__aiter__") else list(found)
-                assert sorted(keys) == sorted(f"{prefix}{number}".encode() for number in range(PIPELINE))
-        finally:
-            await _closed(client)
-
-    asyncio.run(life())
+    asyncio.run(live_by_the_map(name, protocol, cluster.plain_ports[protocol % 3], TAGS[:6]))
 
 
 def test_node_redis_goes_straight_to_the_primaries(cluster: RespCluster) -> None:
@@ -275,147 +230,5 @@ def test_node_redis_goes_straight_to_the_primaries(cluster: RespCluster) -> None
 
 @pytest.mark.parametrize("options", [[], ["-P", "16"]])
 def test_redis_benchmark_follows(cluster: RespCluster, options: list[str]) -> None:
-    """`redis-benchmark --cluster`, at every primary with its own slots; it ends at the first error."""
-    words: list[Word] = [
-        "--cluster",
-        "-p",
-        cluster.plain_ports[0],
-        "-n",
-        3000,
-        "-c",
-        12,
-        "--csv",
-        "-t",
-        "set,get,incr",
-        *options,
-    ]
-    said = run("redis-benchmark", *words)
-    rows = list(csv.DictReader(io.StringIO(said[said.index('"test"') :])))
-    assert {row["test"] for row in rows} == {"SET", "GET", "INCR"}, said
-
-
-# A primary dies
-
-
-class Writer:
-    """A client in a thread of its own that counts up its keys, one after another, and notes what was acknowledged."""
-
-    def __init__(self, name: str, connect: Callable[[], Any]) -> None:
-        self.name = name
-        self.acknowledged: dict[str, int] = {}
-        self.tried: dict[str, int] = {}
-        self.moments: dict[str, float] = {}
-        """When each key's last acknowledged write began."""
-        self.failures: list[str] = []
-        self._connect = connect
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._life(),), daemon=True)
-
-    def start(self) -> None:
-        """Starts the client."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stops it, and waits for its end."""
-        self._stopping.set()
-        self._thread.join(60.0)
-        assert not self._thread.is_alive(), f"{self.name} does not end"
-
-    async def _life(self) -> None:
-        client = self._connect()
-        keys = [f"{self.name}/{tag}" for tag in TAGS]
-        turn = 0
-        while not self._stopping.is_set():
-            turn += 1
-            for key in keys:
-                began = time.monotonic()
-                self.tried[key] = turn
-                try:
-                    answer = client.set(key, turn)
-                    if hasattr(answer, "__await__"):
-                        answer = await answer
-                except (redis.RedisError, valkey.ValkeyError, OSError) as error:
-                    self.failures.append(f"{type(error).__name__}: {error}"[:200])
-                    await asyncio.sleep(0.02)
-                    continue
-                assert answer
-                self.acknowledged[key] = turn
-                self.moments[key] = began
-        await _closed(client)
-
-    def resumed(self, since: float) -> bool:
-        """Says whether each key had a write that began after a moment and was acknowledged."""
-        return len(self.moments) == len(TAGS) and all(moment > since for moment in self.moments.values())
-
-
-class NodeWriter:
-    """node-redis, doing the same in a process of its own."""
-
-    def __init__(self, ports: list[int]) -> None:
-        self._process = subprocess.Popen(
-            [program("node"), str(NODE_SCRIPT), "steady", *map(str, ports)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"NODE_PATH": str(NODE_MODULES)},
-        )
-
-    def stop(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Ends it; returns by key what was acknowledged, and what was tried last."""
-        said, _ = self._process.communicate(timeout=60)
-        assert self._process.returncode == 0, said
-        told = json.loads(said.splitlines()[-1])
-        sys.stdout.write(f"node-redis: {told['failures']} failures, {told['last']}\n")
-        return told["acknowledged"], told["tried"]
-
-    def end(self) -> None:
-        """Ends whatever is left."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.communicate()
-
-
-def _writers(cluster: RespCluster, victim: Member) -> list[Writer]:
-    """One of each client: plain ones at nodes that live on, cluster-aware ones that began anywhere."""
-    alive = next(node for node in cluster.nodes if node is not victim)
-    starts: dict[str, Callable[[], Any]] = {}
-    for name, made in PLAIN.items():
-        starts[f"plain {name}"] = partial(made, host="127.0.0.1", port=cluster.plain_port(alive))
-    for name, made in AWARE.items():
-        starts[f"aware {name}"] = partial(made, host="127.0.0.1", port=cluster.plain_port(victim))
-    return [Writer(name, connect) for name, connect in starts.items()]
-
-
-def test_a_primary_dies_and_every_client_goes_on(cluster: RespCluster) -> None:
-    """SIGKILL under writes of all clients: all resume, and every acknowledged write is there at every node."""
-    victim = cluster.nodes[1]
-    assert cluster.led_by(victim)
-    writers = _writers(cluster, victim)
-    steady = NodeWriter(cluster.plain_ports)
-    try:
-        for writer in writers:
-            writer.start()
-        cluster.await_true(lambda: all(writer.resumed(0.0) for writer in writers), "writes of all clients", 20.0)
-        victim.kill()
-        killed = time.monotonic()
-        for writer in writers:
-            passed = cluster.await_true(partial(writer.resumed, killed), f"{writer.name} to resume", 45.0)
-            assert passed < PAUSE_SECONDS_MAX, (writer.name, passed, writer.failures[-3:])
-        for writer in writers:
-            writer.stop()
-            sys.stdout.write(f"{writer.name}: {len(writer.failures)} failures, {writer.failures[-1:]}\n")
-        acknowledged, tried = steady.stop()
-    finally:
-        steady.end()
-    for writer in writers:
-        acknowledged |= writer.acknowledged
-        tried |= writer.tried
-    for node in cluster.running:
-        with cluster.connect(node) as connection:
-            for key, turn in acknowledged.items():
-                assert turn <= int(connection.ask("GET", key).value) <= tried[key], key
-    victim.start()
-    cluster.await_settled()
-    with cluster.connect(victim) as connection:
-        for key, turn in acknowledged.items():
-            assert turn <= int(connection.ask("GET", key).value) <= tried[key], key
+    """`redis-benchmark --cluster`, at every primary with its own slots."""
+    benchmark(cluster.plain_ports[0], "--cluster", "-c", 12, *options)
