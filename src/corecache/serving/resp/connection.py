@@ -201,10 +201,10 @@ class Connection(asyncio.Protocol):
         """Says whether nothing that came is still to be taken, answered or sent."""
         return (
             self._drained
-            and not (self._running or self._full or self._answers.waiting or self._answers.out)
-            and self._held is None
+            and not (self._answers.waiting or self._answers.out or self._running or self._full)
             and self._task is None
-            and not self._requests.waiting_bytes
+            and self._held is None
+            and self._requests.waiting_bytes == 0
         )
 
     def _waits(self) -> bool:

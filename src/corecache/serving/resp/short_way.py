@@ -52,16 +52,22 @@ class ShortWay:
         if keys is None or len(keys) > _AT_ONCE_MAX:
             return None
         begun_us = perf_counter_ns() // 1000
+        octets = self._value_of(keys[0]) if len(keys) == 1 else self._values_of(keys)
+        if octets is not None:
+            session.command = "get"
+            self._shared.commands_total += len(keys)
+            self._shared.note_reads(len(keys), len(keys), begun_us)
+        return octets
+
+    def _value_of(self, key: bytes) -> bytes | None:
+        record = self._peek(key)
+        return b"$%d\r\n%b\r\n" % (len(record.value), record.value) if type(record) is Record else None
+
+    def _values_of(self, keys: list[bytes]) -> bytes | None:
         records = self._peek_many(keys)
-        if records is None:
+        if records is None or sum([len(record.value) for record in records]) > _AT_ONCE_BYTES_MAX:
             return None
-        values = [record.value for record in records]
-        if sum(map(len, values)) > _AT_ONCE_BYTES_MAX:
-            return None
-        session.command = "get"
-        self._shared.commands_total += len(keys)
-        self._shared.note_reads(len(keys), len(keys), begun_us)
-        return b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in values])
+        return b"".join([b"$%d\r\n%b\r\n" % (len(record.value), record.value) for record in records])
 
     def take(self, arguments: list[bytes], deadline: Milliseconds, turn_us: int) -> bool:
         """Carries out a plain GET or SET; False if it is another command, or needs the long way.
