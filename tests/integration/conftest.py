@@ -11,6 +11,8 @@ import pytest
 
 from corecache.chaos import disk
 from integration.node_harness import Node, Shim
+from integration.resp_harness import RespNode, running
+from integration.resp_pair import Pair, reference
 
 CLOCK_SHIM = Path(__file__).parent / "shim" / "clock.c"
 
@@ -64,3 +66,11 @@ def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     yield node
     node.end()
     sys.stdout.write(f"--- log of the shared node\n{node.log()}\n")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Redis's own server and a node, both empty, which answer alike."""
+    directory = tmp_path_factory.mktemp("against")
+    with reference(directory / "redis") as redis, running(RespNode(directory / "node")) as node:
+        yield Pair(redis, node)

@@ -1,4 +1,4 @@
-"""Random commands of Redis's protocol, right and wrong, and when two servers' answers to one are alike.
+"""Random commands of Redis's protocol, right and wrong.
 
 Everything comes from a seeded `Random`: a seed is a sequence. The keys are few and of one hash tag, so that commands
 meet on them; the arguments include what parsers stumble over. One command in four is malformed: a word too few or too
@@ -8,12 +8,11 @@ No random command gives a key a time to live that ends while the test runs, sinc
 that is; a time that has come already does.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from integration.resp_harness import Reply
+from corecache.placement.slots import slot_of
 
 Draw = Callable[[Random], list[bytes]]
 Part = str | bytes | Draw | tuple["Part", ...]
@@ -77,6 +76,9 @@ DATE_S = one(
     *("1", "0", "-5", "9223372036854775807", "9223372036854776"),
 )
 DATE_MS = one(*[LATE_MS] * 4, "1", "0", "-5", "9223372036854775807")
+CLIENT_NAME = one("", "one", "two", "a b", "a\n", "ü")
+SLOT = one(str(slot_of(KEYS[0])), "0", "16383", "16384", "-1", "x")
+CONTAINER = one("OBJECT", "MEMORY", "CLIENT", "COMMAND", "SLOWLOG", "LATENCY", "CONFIG", "CLUSTER")
 CURSOR = one("0", "0", "0", "x", "-1", "18446744073709551616")
 PATTERN = one("*", "{t}*", "{t}[0-2]", "{t}[^1]", "?t?1", "\\{t}1", "nothing", "", "{t}[", "{t}[2-0]", "**1", "{t}\\")
 EXPIRY = (("EX", SECONDS), ("PX", MILLISECONDS), ("EXAT", DATE_S), ("PXAT", DATE_MS))
@@ -140,11 +142,13 @@ OTHERS: list[tuple[Part, ...]] = [
     ("SELECT", one("0", "x", "-1", "99999999999999999999")),
     ("HELLO",),
     ("HELLO", one("1", "4", "x", "")),
-    ("AUTH", one("x", ("x", "y"), ("a", "b", "c"))),
+    ("HELLO", one("2", "3"), some(("AUTH", one("default", "x"), one("x", "")), ("SETNAME", CLIENT_NAME), "x")),
+    ("AUTH", one("x", ("x", "y"), ("default", "x"), ("a", "b", "c"))),
     ("RESET",),
     ("QUIT",),
     ("INFO", some("server", "everything", "x")),
-    ("LOLWUT", some(("VERSION", SMALL))),
+    ("LOLWUT", some(("VERSION", SMALL), SMALL)),
+    ("LOLWUT", "VERSION", one("5", "6", "4294967301"), some(SMALL, "x", "66", most=3)),
     ("COMMAND",),
     ("COMMAND", "COUNT"),
     ("COMMAND", "INFO", some("get", "SET", "nosuch")),
@@ -153,16 +157,26 @@ OTHERS: list[tuple[Part, ...]] = [
     ("COMMAND", "GETKEYS", one(("GET", KEY), ("MSET", several(KEY, VALUE)), "PING", "nosuch", "GET")),
     ("COMMAND", "GETKEYS", "LCS", KEY, KEY),
     ("CLIENT", one("ID", "INFO", "LIST", "GETNAME")),
-    ("CLIENT", "SETNAME", one("", "one", "two", "a b", "a\n", "ü")),
+    ("CLIENT", "SETNAME", CLIENT_NAME),
+    ("CLIENT", "LIST", "TYPE", one("normal", "MASTER", "replica", "slave", "pubsub", "x", "ü", b"\0\xff")),
+    ("CLIENT", "LIST", "ID", several(one(SMALL, "x", "9999999999"))),
     ("CLIENT", "NO-EVICT", one("on", "OFF", "x")),
     ("CLIENT", "REPLY", one("ON", "x")),
     ("CONFIG", "GET", several(one("maxmemory", "save", "appendonly", "databases", "nosuch", "maxmemory-policy"))),
-    ("WAIT", "0", "0"),
+    ("WAIT", one("0", "-3"), one("0", "5", "100000", "-1", "x")),
+    ("WAIT", "1", "1"),
+    ("READONLY",),
+    ("READWRITE",),
+    ("CLUSTER", one("INFO", "MYID", "NODES", "SLOTS", "SHARDS", "LINKS")),
+    ("CLUSTER", "KEYSLOT", one(KEY, VALUE)),
+    ("CLUSTER", "COUNTKEYSINSLOT", SLOT),
+    ("CLUSTER", "GETKEYSINSLOT", SLOT, SMALL),
     ("SLOWLOG", one("LEN", "GET", "RESET", ("GET", SMALL))),
     ("LATENCY", one("LATEST", ("HISTORY", "x"), "RESET", ("RESET", "x"), "DOCTOR")),
-    (one("OBJECT", "MEMORY", "CLIENT", "COMMAND", "SLOWLOG", "LATENCY", "CONFIG"), "HELP"),
-    (one("OBJECT", "MEMORY", "CLIENT", "COMMAND", "SLOWLOG", "LATENCY", "CONFIG"), one("nosuch", "x\r\ny", "")),
-    (one("OBJECT", "MEMORY", "CLIENT", "SLOWLOG", "LATENCY", "CONFIG"),),
+    ("LATENCY", "GRAPH", one("x", "ü", b"\xff\0")),
+    (CONTAINER, "HELP"),
+    (CONTAINER, one("nosuch", "x\r\ny", "")),
+    (one("OBJECT", "MEMORY", "CLIENT", "SLOWLOG", "LATENCY", "CONFIG", "CLUSTER"),),
     (one("nosuch", "", "get ", "g\r\nt", "x" * 200), several(VALUE)),
 ]  # fmt: skip
 
@@ -177,13 +191,39 @@ CONTROL: list[tuple[Part, ...]] = [
     ("UNWATCH",),
 ]
 
-_CONTAINERS = {b"CLUSTER", b"CLIENT", b"COMMAND", b"CONFIG", b"MEMORY", b"OBJECT", b"SLOWLOG", b"LATENCY"}
+CONTAINERS = {b"CLUSTER", b"CLIENT", b"COMMAND", b"CONFIG", b"MEMORY", b"OBJECT", b"SLOWLOG", b"LATENCY"}
 _UNCOVERED = {
     *((b"CLIENT", word) for word in (b"KILL", b"PAUSE", b"TRACKING")),
     *((b"SELECT", b"%d" % number) for number in range(1, 16)),
     *((b"SELECT", b"01"), (b"HELLO", b"01")),
 }
 """What junk must not make of a command: what CoreCache has not, or has otherwise and is tested so."""
+
+
+COMMANDS = (
+    b"ping echo hello auth select quit reset command client config info time dbsize lolwut get set setnx setex psetex "
+    b"getset getdel getex mget mset msetnx strlen append getrange substr setrange incr decr incrby decrby incrbyfloat "
+    b"lcs del unlink exists touch type rename renamenx copy randomkey expire pexpire expireat pexpireat ttl pttl "
+    b"expiretime pexpiretime persist keys scan flushdb flushall multi exec discard watch unwatch wait readonly "
+    b"readwrite cluster object memory slowlog latency"
+).split()
+SUBCOMMANDS = [
+    f"{container} {name}".encode()
+    for container, names in (
+        ("command", "count docs info list getkeys"),
+        ("client", "id info list getname setname no-evict reply help"),
+        ("config", "get help"),
+        ("cluster", "info myid nodes slots shards keyslot countkeysinslot getkeysinslot links help"),
+        ("object", "encoding freq idletime refcount help"),
+        ("memory", "usage help"),
+        ("slowlog", "get len reset help"),
+        ("latency", "latest history reset doctor help"),
+    )
+    for name in names.split()
+]
+"""What the reference has of what CoreCache has; what came after it is in `test_resp_against_valkey.py`."""
+
+LENGTH = 50
 
 
 class Step(NamedTuple):
@@ -193,22 +233,29 @@ class Step(NamedTuple):
     words: tuple[bytes, ...]
 
 
-def sequence(seed: int, length: int = 50) -> list[Step]:
+def sequence(seed: int, length: int = LENGTH) -> list[Step]:
     """Returns the commands of a seed."""
     dice = Random(seed)
     steps: list[Step] = []
     while len(steps) < length:
         share = dice.random()
         other = share > 0.92
-        parts = dice.choice(KEYED if share < 0.7 or other else CONTROL if share < 0.82 else OTHERS)
+        parts = dice.choice(KEYED if share < 0.6 or other else CONTROL if share < 0.72 else OTHERS)
         words = _words(parts, dice)
         if not other and dice.random() < 0.25:
             words = _malformed(words, dice)
         words[0] = _cased(words[0], dice)
         head = words[0].upper(), words[1].upper() if len(words) > 1 else b""
-        if head not in _UNCOVERED and head != (b"CLIENT", b"REPLY"):
+        if head not in _UNCOVERED and not _blocks(words):
             steps.append(Step(int(other), tuple(words)))
     return steps
+
+
+def _blocks(words: Sequence[bytes]) -> bool:
+    """Says whether Redis would wait, longer than a moment, for replicas that it has not."""
+    name, *numbers = words
+    waits = name.upper() == b"WAIT" and numbers and numbers[0].isdigit() and numbers[0] != b"0"
+    return bool(waits) and numbers != [b"1", b"1"]
 
 
 def command(parts: Sequence[Part], dice: Random) -> tuple[bytes, ...]:
@@ -233,144 +280,3 @@ def _malformed(words: list[bytes], dice: Random) -> list[bytes]:
     # The hash tag stays: Redis's own server has no slots to cross.
     spoiled = b"{t}" + dice.choice(JUNK) if words[at].startswith(b"{t}") else dice.choice(JUNK)
     return [*words[:at], spoiled, *words[at + 1 :]]
-
-
-# Alike
-
-Alike = Callable[[Reply, Reply], bool]
-
-
-def same(theirs: Reply, ours: Reply) -> bool:
-    """Alike: equal, kind by kind and word by word."""
-    return theirs == ours
-
-
-def same_members(theirs: Reply, ours: Reply) -> bool:
-    """Alike: the same members, in any order."""
-    return theirs.kind == ours.kind and Counter(theirs.value) == Counter(ours.value)
-
-
-def same_names(theirs: Reply, ours: Reply) -> bool:
-    """Alike: a map, or its flat array, of the same names in any order, whatever they stand for."""
-
-    def names(reply: Reply) -> set[Reply]:
-        return {name for name, _ in reply.value} if reply.kind == "map" else set(reply.value[::2])
-
-    return theirs.kind == ours.kind and len(theirs.value) == len(ours.value) and names(theirs) == names(ours)
-
-
-def same_kind(theirs: Reply, ours: Reply) -> bool:
-    """Alike: of one kind, whatever it says."""
-    return theirs.kind == ours.kind
-
-
-def same_shape(theirs: Reply, ours: Reply) -> bool:
-    """Alike: of one kind, and what is inside too, whatever it says."""
-    return theirs.kind == ours.kind and _shape(theirs) == _shape(ours)
-
-
-def _shape(reply: Reply) -> Any:
-    if reply.kind == "map":
-        return [(key, _shape(value)) for key, value in reply.value]
-    return [_shape(each) for each in reply.value] if isinstance(reply.value, tuple) else reply.kind
-
-
-def same_length(theirs: Reply, ours: Reply) -> bool:
-    """Alike: of one kind and length."""
-    return theirs.kind == ours.kind and len(theirs.value) == len(ours.value)
-
-
-def same_slots(theirs: Reply, ours: Reply) -> bool:
-    """Alike: ranges of slots with nodes, of which the first kinds of fields are the same."""
-
-    def fields(reply: Reply) -> Any:
-        first, last, node = reply.value[0].value[:3]
-        return first.kind, last.kind, [each.kind for each in node.value]
-
-    return theirs.kind == ours.kind == "array" and fields(theirs) == fields(ours)
-
-
-def within(tolerance: int) -> Alike:
-    """Alike: the same number, or two positive ones that are near each other."""
-
-    def near(theirs: Reply, ours: Reply) -> bool:
-        if theirs == ours:
-            return True
-        numbers = theirs.kind == ours.kind == "integer" and theirs.value > 0 and ours.value > 0
-        return numbers and bool(abs(theirs.value - ours.value) <= tolerance)
-
-    return near
-
-
-def scanned(theirs: Reply, ours: Reply) -> bool:
-    """Alike: a cursor and some keys; a whole iteration is compared elsewhere."""
-    return theirs.kind == ours.kind and [each.kind for each in theirs.value] == [each.kind for each in ours.value]
-
-
-def entry_of_command(theirs: Reply, ours: Reply) -> bool:
-    """Alike: name, number of words, flags, places of the keys, and categories."""
-    if theirs.kind != "array" or ours.kind != "array":
-        return theirs == ours
-    return len(theirs.value) == len(ours.value) and all(
-        one == other if one.kind != "array" or other.kind != "array" else _described(one) == _described(other)
-        for one, other in zip(theirs.value, ours.value, strict=True)
-    )
-
-
-def _described(entry: Reply) -> Any:
-    name, arity, flags, first, last, step, categories = entry.value[:7]
-    kinds = [each.kind for each in entry.value]
-    return name, arity, flags.kind, set(flags.value), first, last, step, categories.kind, set(categories.value), kinds
-
-
-_ALIKE: dict[bytes, Alike] = {
-    b"TTL": within(1),
-    b"PTTL": within(1000),
-    b"EXPIRETIME": within(1),
-    b"PEXPIRETIME": within(1000),
-    b"KEYS": same_members,
-    b"SCAN": scanned,
-    b"RANDOMKEY": same_kind,
-    b"TIME": same_shape,
-    b"HELLO": same_shape,
-    b"INFO": same_kind,
-    b"LOLWUT": same_kind,
-    b"COMMAND": same_kind,
-    b"COMMAND COUNT": same_kind,
-    b"COMMAND LIST": same_kind,
-    b"COMMAND DOCS": same_kind,
-    b"COMMAND INFO": entry_of_command,
-    b"CLIENT ID": same_kind,
-    b"CLIENT INFO": same_kind,
-    b"CLIENT LIST": same_kind,
-    b"CONFIG GET": same_names,
-    b"OBJECT IDLETIME": same_kind,
-    b"OBJECT ENCODING": same_kind,
-    b"OBJECT FREQ": same_kind,
-    b"OBJECT REFCOUNT": same_kind,
-    b"MEMORY USAGE": same_kind,
-    b"SLOWLOG LEN": same_kind,
-    b"SLOWLOG GET": same_kind,
-    b"LATENCY LATEST": same_kind,
-    b"LATENCY HISTORY": same_kind,
-    b"LATENCY RESET": same_kind,
-    b"LATENCY DOCTOR": same_kind,
-    b"CLUSTER INFO": same_kind,
-    b"CLUSTER MYID": same_length,
-    b"CLUSTER NODES": same_kind,
-    b"CLUSTER LINKS": same_kind,
-    b"CLUSTER SLOTS": same_slots,
-    b"CLUSTER SHARDS": same_shape,
-    b"CLUSTER GETKEYSINSLOT": same_members,
-    **{container + b" HELP": same_kind for container in _CONTAINERS},
-}
-
-
-def alike_of(words: Sequence[bytes]) -> Alike:
-    """Returns how the answers to a command are compared when neither is an error: word by word unless said."""
-    name = words[0].upper()
-    if name in _CONTAINERS and len(words) > 1:
-        name += b" " + words[1].upper()
-    if name == b"COMMAND INFO" and len(words) == 2:
-        return same_kind
-    return _ALIKE.get(name, same)

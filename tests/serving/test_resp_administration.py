@@ -112,11 +112,12 @@ def test_the_time_is_in_seconds_and_microseconds() -> None:
 
 
 def test_lolwut_tells_the_version() -> None:
-    """LOLWUT tells the version."""
+    """LOLWUT tells the version; what Redis's drawings take must be numbers."""
     session = FakeServer().connect()
-    for words in ((), ("version",), ("VERSION", "5", "1"), ("foo",)):
-        assert text_of(told(session, "lolwut", *words)).startswith("CoreCache ver. ")
-    assert told(session, "lolwut", "version", "x") == "-ERR value is not an integer or out of range"
+    for line in ("", " version", " VERSION 5 1", " foo", " version 7 x", " version 6 1 2 x"):
+        assert text_of(told(session, *f"lolwut{line}".split())).startswith("CoreCache ver. ")
+    for line in ("version x", "version 5 1 2 x", "version 6 x", "version 4294967301 x"):
+        assert told(session, "lolwut", *line.split()) == "-ERR value is not an integer or out of range"
 
 
 def test_settings_are_told_under_the_names_of_redis() -> None:

@@ -71,6 +71,7 @@ def test_answers_and_errors_are_those_of_redis(words: tuple[str | bytes, ...], r
         (("3", "setname", "a", "setname"), "-ERR Syntax error in HELLO option 'setname'"),
         (("3", "setname", "a b"), "-ERR Client names cannot contain spaces, newlines or special characters."),
         (("3", "SETNAME", "abc", "foo"), "-ERR Syntax error in HELLO option 'foo'"),
+        (("3", b"\xff\0more"), "-ERR Syntax error in HELLO option '\udcff'"),
     ],
 )
 def test_a_refused_hello_changes_nothing(words: tuple[str, ...], error: str) -> None:

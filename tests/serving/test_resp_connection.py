@@ -324,6 +324,18 @@ async def test_a_transaction_with_a_wrong_command_is_dropped(lab: Lab) -> None:
 
 
 @served()
+async def test_a_watch_over_slots_spoils_a_transaction(lab: Lab) -> None:
+    """As in Redis, where what crosses slots is refused before it is looked at; a WATCH that does not only fails."""
+    wire = await lab.connect()
+    *_, answer = await wire.ask("MULTI", "WATCH a", "EXEC")
+    assert answer == []
+    *_, refused, answer = await wire.ask("MULTI", "WATCH a b", "EXEC")
+    assert refused.startswith("CROSSSLOT")
+    assert answer.startswith("EXECABORT")
+    assert await wire.ask("WATCH a b", "MULTI", "PING", "EXEC") == [refused, b"OK", b"QUEUED", [b"PONG"]]
+
+
+@served()
 async def test_the_words_around_transactions(lab: Lab) -> None:
     """The words around transactions."""
     wire = await lab.connect()

@@ -68,11 +68,16 @@ def discard(session: Session, _: Arguments) -> Reply:
 
 async def watch(session: Session, arguments: Arguments) -> Reply:
     """Notes the versions of keys, for the next transaction."""
+    server = session.server
+    try:
+        keys = checked_keys(arguments[1:])
+        one_slot(keys)
+    except Refusal:
+        # What could not stand anywhere spoils a transaction, as any such command does; a mere WATCH does not.
+        session.spoiled = True
+        raise
     if session.queued is not None:
         return Failure("ERR WATCH inside MULTI is not allowed")
-    server = session.server
-    keys = checked_keys(arguments[1:])
-    one_slot(keys)
     if len(session.watched) + len(keys) > _WATCHED_MAX:
         raise Refusal(f"ERR at most {_WATCHED_MAX} keys can be watched")
     if sum(map(len, {*session.watched, *keys})) > server.config.resp.pipeline_bytes_max:

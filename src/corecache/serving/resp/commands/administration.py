@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import corecache
 from corecache.serving.resp.commands.arguments import NO_NUMBER, OK, integer
 from corecache.serving.resp.commands.clients import REDIS_VERSION, integer_or
-from corecache.serving.resp.commands.command import Arguments, Command, Instant, Refusal, Slow
+from corecache.serving.resp.commands.command import Arguments, Command, Instant, Refusal, Slow, echoed
 from corecache.serving.resp.commands.containers import ADMIN, DANGEROUS
 from corecache.wire.resp import Reply, Status, Verbatim
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from corecache.serving.resp.session import Server, Session
 
 _LOCAL_RANGE: Final = "ERR value is out of range, value must between 0 and 1"
+_LOLWUT_NUMBERS: Final = {5: 3, 6: 2}
+"""How many numbers Redis's drawings take, by the version, of which only the last 32 bits count."""
 _DEBUG_HELP: Final = (
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "SLEEP <seconds>",
@@ -35,8 +37,11 @@ def _time(session: "Session", _: Arguments) -> Reply:
 
 
 def _lolwut(_: "Session", arguments: Arguments) -> Reply:
+    """Draws nothing, and yet looks at what the drawing of a version would take."""
     if len(arguments) > 2 and arguments[1].lower() == b"version":
-        integer(arguments[2])
+        asked = _LOLWUT_NUMBERS.get(integer(arguments[2]) & 0xFFFFFFFF, 0)
+        for word in arguments[3 : 3 + asked]:
+            integer(word)
     return Verbatim(f"CoreCache ver. {corecache.__version__}, which speaks as Redis ver. {REDIS_VERSION}\n")
 
 
@@ -81,7 +86,7 @@ async def _debug(session: "Session", arguments: Arguments) -> Reply:
     if what == b"help" and len(arguments) == 2:
         return [Status(line) for line in _DEBUG_HELP]
     if what != b"sleep" or len(arguments) != 3:
-        name = arguments[1][:128].decode("utf-8", "replace")
+        name = echoed(arguments[1][:128])
         raise Refusal(f"ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP.")
     try:
         seconds = float(arguments[2])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from corecache.replication.updating import integer_of
 from corecache.serving.resp.commands.arguments import OK, SYNTAX, integer
-from corecache.serving.resp.commands.command import Arguments, Command, Instant, Refusal
+from corecache.serving.resp.commands.command import Arguments, Command, Instant, Refusal, echoed
 from corecache.wire.resp import Reply, Status, Verbatim
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ def _hello(session: "Session", arguments: Arguments) -> Reply:
             else:
                 raise StopIteration
         except StopIteration:
-            shown = word[:128].decode("utf-8", "replace")
-            raise Refusal(f"ERR Syntax error in HELLO option '{shown}'") from None
+            raise Refusal(f"ERR Syntax error in HELLO option '{echoed(word[:128])}'") from None
     session.protocol = protocol
     session.name = name
     return {
@@ -146,7 +145,7 @@ def _setname(session: "Session", arguments: Arguments) -> Reply:
 def _setinfo(session: "Session", arguments: Arguments) -> Reply:
     attribute = arguments[2].lower()
     if attribute not in (b"lib-name", b"lib-ver"):
-        raise Refusal(f"ERR Unrecognized option '{arguments[2][:128].decode('utf-8', 'replace')}'")
+        raise Refusal(f"ERR Unrecognized option '{echoed(arguments[2][:128])}'")
     _check_name(arguments[3], attribute.decode())
     if attribute == b"lib-name":
         session.library = arguments[3]
@@ -198,7 +197,7 @@ def _list(session: "Session", arguments: Arguments) -> Reply:
     if len(arguments) == 4 and arguments[2].lower() == b"type":
         kind = arguments[3].lower()
         if kind not in _TYPES:
-            raise Refusal(f"ERR Unknown client type '{arguments[3][:128].decode('utf-8', 'replace')}'")
+            raise Refusal(f"ERR Unknown client type '{echoed(arguments[3][:128])}'")
         wanted = None if kind == b"normal" else frozenset()
     elif len(arguments) >= 4 and arguments[2].lower() == b"id":
         wanted = frozenset(integer_or(each, "ERR Invalid client ID") for each in arguments[3:])

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from corecache.serving.resp.commands.command import Arguments, Refusal
+from corecache.serving.resp.commands.command import Arguments, Refusal, echoed
 from corecache.serving.resp.commands.containers import container, subcommand
 from corecache.wire.resp import Reply, Verbatim
 
@@ -124,7 +124,7 @@ def _latency_doctor(session: "Session", _: Arguments) -> Reply:
 def _latency_graph(session: "Session", arguments: Arguments) -> Reply:
     """Draws a column for each sample, the oldest left, between the shortest at the foot and the longest."""
     event = _event(session, arguments)
-    name = arguments[2][:128].decode("utf-8", "replace")
+    name = echoed(arguments[2][:128])
     if event is None:
         raise Refusal(f"ERR No samples available for event '{name}'")
     times = [took for _, took in event.samples]
