@@ -70,8 +70,22 @@ def same_client(theirs: Reply, ours: Reply) -> bool:
     (one,), (other,) = _lines(theirs), _lines(ours)
     # Redis notes at once that a watched key has changed; here EXEC finds out.
     one[b"flags"] = one[b"flags"].replace(b"d", b"") or b"N"
-    names = (b"name", b"db", b"sub", b"psub", b"ssub", b"multi", b"flags", b"cmd", b"user", b"redir", b"resp")
-    return all(one[name] == other[name] for name in names) and _are_known(one, other)
+    names = (
+        b"lib-name",
+        b"lib-ver",
+        b"name",
+        b"db",
+        b"sub",
+        b"psub",
+        b"ssub",
+        b"multi",
+        b"flags",
+        b"cmd",
+        b"user",
+        b"redir",
+        b"resp",
+    )
+    return all(one[name] == other[name] for name in names if name in one) and _are_known(one, other)
 
 
 def same_clients(theirs: Reply, ours: Reply) -> bool:
@@ -82,8 +96,8 @@ def same_clients(theirs: Reply, ours: Reply) -> bool:
 
 
 def _are_known(one: dict[bytes, bytes], other: dict[bytes, bytes]) -> bool:
-    newer = {b"lib-name", b"lib-ver"}
-    return [name for name in one if name in other] == [name for name in other if name not in newer]
+    both = [name for name in other if name in one]
+    return [name for name in one if name in other] == both and other.keys() - both <= {b"lib-name", b"lib-ver"}
 
 
 def known_names(theirs: Reply, ours: Reply) -> bool:

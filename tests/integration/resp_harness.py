@@ -219,10 +219,11 @@ def node_redis(scene: str, *ports: int) -> str:
 
 
 class RedisServer:
-    """A real `redis-server` without persistence, as long as the block lasts."""
+    """A real `redis-server`, or a program of its kind, without persistence, as long as the block lasts."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, server: str = "redis-server") -> None:
         """Takes a directory of its own."""
+        self._server = program(server)
         self._directory = directory
         self._options = options
         self._lease = PortLease()
@@ -234,12 +235,12 @@ class RedisServer:
         places = ["--port", str(self.resp_port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [program("redis-server"), *places, "--save", "", "--appendonly", "no", *self._options],
+                [self._server, *places, "--save", "", "--appendonly", "no", *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self._answers, "redis-server to answer")
+        wait_until(self._answers, f"{self._server} to answer")
         return self
 
     def _answers(self) -> bool:

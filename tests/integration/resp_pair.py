@@ -16,7 +16,7 @@ from corecache.chaos.processes import PortLease
 from integration.node_harness import wait_until
 from integration.resp_alike import alike_of, same
 from integration.resp_harness import OK, QUEUED, RedisServer, Reply, RespConnection
-from integration.resp_sequences import sequence
+from integration.resp_sequences import Part, sequence
 
 SHOWN = 12
 BEFORE = 8
@@ -211,12 +211,12 @@ class Compared(NamedTuple):
     asked: int
 
 
-def compared(pair: Pair, protocol: int, seeds: Sequence[int]) -> Compared:
-    """Runs sequences, each until something differs."""
+def compared(pair: Pair, protocol: int, seeds: Sequence[int], kinds: Sequence[tuple[Part, ...]] = ()) -> Compared:
+    """Runs sequences, of some kinds of commands if not of all, each until something differs."""
     found, asked = [], 0
     for seed in seeds:
         with Both(pair, protocol) as both:
-            for step in sequence(seed):
+            for step in sequence(seed, kinds=kinds):
                 asked += 1
                 both.ask(step.connection, *step.words)
                 if both.different:

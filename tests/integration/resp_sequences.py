@@ -180,6 +180,22 @@ OTHERS: list[tuple[Part, ...]] = [
     (one("nosuch", "", "get ", "g\r\nt", "x" * 200), several(VALUE)),
 ]  # fmt: skip
 
+NEWER: list[tuple[Part, ...]] = [
+    ("WAITAOF", one("0", "1", "2", "-1", "x"), one("0", "-1", "x"), one("0", "5", "-1", "x")),
+    ("WAITAOF", one("0", "1"), "1", "1"),
+    (
+        "CLIENT",
+        "SETINFO",
+        one("lib-name", "LIB-VER", "x", "", b"\xff\0"),
+        one("redis-py", "1.2.3", "a b", "", "ü", "a\n"),
+    ),
+    ("CLIENT", "NO-TOUCH", one("on", "OFF", "x", "")),
+    ("CLIENT", "INFO"),
+    ("RESET",),
+    ("SET", KEY, VALUE),
+]
+"""What came with Redis 7.2, and what shows that it is heeded."""
+
 CONTROL: list[tuple[Part, ...]] = [
     ("MULTI",),
     ("MULTI",),
@@ -233,14 +249,14 @@ class Step(NamedTuple):
     words: tuple[bytes, ...]
 
 
-def sequence(seed: int, length: int = LENGTH) -> list[Step]:
-    """Returns the commands of a seed."""
+def sequence(seed: int, length: int = LENGTH, kinds: Sequence[tuple[Part, ...]] = ()) -> list[Step]:
+    """Returns the commands of a seed, of some kinds if not of all."""
     dice = Random(seed)
     steps: list[Step] = []
     while len(steps) < length:
         share = dice.random()
         other = share > 0.92
-        parts = dice.choice(KEYED if share < 0.6 or other else CONTROL if share < 0.72 else OTHERS)
+        parts = dice.choice(kinds or (KEYED if share < 0.6 or other else CONTROL if share < 0.72 else OTHERS))
         words = _words(parts, dice)
         if not other and dice.random() < 0.25:
             words = _malformed(words, dice)
@@ -254,8 +270,10 @@ def sequence(seed: int, length: int = LENGTH) -> list[Step]:
 def _blocks(words: Sequence[bytes]) -> bool:
     """Says whether Redis would wait, longer than a moment, for replicas that it has not."""
     name, *numbers = words
-    waits = name.upper() == b"WAIT" and numbers and numbers[0].isdigit() and numbers[0] != b"0"
-    return bool(waits) and numbers != [b"1", b"1"]
+    if name.upper() not in (b"WAIT", b"WAITAOF"):
+        return False
+    wanted = numbers[-2:]
+    return wanted[0:1] not in ([], [b"0"]) and wanted[0].isdigit() and wanted != [b"1", b"1"]
 
 
 def command(parts: Sequence[Part], dice: Random) -> tuple[bytes, ...]:

@@ -290,7 +290,8 @@ def test_wait_tells_how_many_copies_every_partition_has() -> None:
         (("wait", "0", "-1"), "-ERR timeout is negative"),
         (("waitaof", "2", "0", "0"), "-ERR value is out of range, value must between 0 and 1"),
         (("waitaof", "1", "-1", "0"), "-ERR value is out of range, must be positive"),
-        (("waitaof", "1", "x", "0"), "-ERR value is not an integer or out of range"),
+        (("waitaof", "1", "x", "0"), "-ERR value is out of range, must be positive"),
+        (("waitaof", "x", "1", "0"), "-ERR value is not an integer or out of range"),
         (("waitaof", "1", "1", "-1"), "-ERR timeout is negative"),
     ],
 )

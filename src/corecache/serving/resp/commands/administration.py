@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from corecache.serving.resp.session import Server, Session
 
 _LOCAL_RANGE: Final = "ERR value is out of range, value must between 0 and 1"
+_NEGATIVE: Final = "ERR value is out of range, must be positive"
 _LOLWUT_NUMBERS: Final = {5: 3, 6: 2}
 """How many numbers Redis's drawings take, by the version, of which only the last 32 bits count."""
 _DEBUG_HELP: Final = (
@@ -67,8 +68,8 @@ def _waitaof(session: "Session", arguments: Arguments) -> Reply:
     """Tells the same of disks, on which nothing is for certain unless the durability is "fsync"."""
     if not 0 <= integer(arguments[1]) <= 1:
         raise Refusal(_LOCAL_RANGE)
-    if integer(arguments[2]) < 0:
-        raise Refusal("ERR value is out of range, must be positive")
+    if integer_or(arguments[2], _NEGATIVE) < 0:
+        raise Refusal(_NEGATIVE)
     _check_timeout(arguments[3])
     if session.server.config.replication.durability != "fsync":
         return [0, 0]

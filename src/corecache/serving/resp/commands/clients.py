@@ -146,7 +146,7 @@ def _setinfo(session: "Session", arguments: Arguments) -> Reply:
     attribute = arguments[2].lower()
     if attribute not in (b"lib-name", b"lib-ver"):
         raise Refusal(f"ERR Unrecognized option '{echoed(arguments[2][:128])}'")
-    _check_name(arguments[3], attribute.decode())
+    _check_name(arguments[3], arguments[2].decode())
     if attribute == b"lib-name":
         session.library = arguments[3]
     else:
