@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+from integration.resp_alike import named
 from integration.resp_harness import RespConnection
 from integration.resp_pair import Both, Pair, compared, reference, see
 from integration.resp_sequences import (
@@ -256,6 +257,25 @@ def test_keys_expire_alike(pair: Pair) -> None:
                 both.ask(0, name, asked)
             both.ask(0, b"DEL", *KEYS)
         see(both.different)
+
+
+def test_commands_are_counted_alike(pair: Pair) -> None:
+    """LATENCY HISTOGRAM: what was carried out, well or not, in a transaction or not; nothing that was not."""
+    said = [
+        *("CONFIG RESETSTAT", "SET {t} x", "GET {t}", "GET", "nosuch", "INCR {t}", "SET {t} x NX XX", "LLEN"),
+        *("MULTI", "GET {t}", "PING", "DISCARD", "MULTI", "GET {t}", "GET", "EXEC", "EXEC", "DISCARD", "PING a b"),
+        *("MULTI", "SET {t} 1", "INCR {t}", "APPEND {t} x", "INCR {t}", "PING", "CLIENT ID", "EXEC", "CLIENT x"),
+        *("WATCH {t}", "SET {t} 2", "MULTI", "DEL {t}", "EXEC", "UNWATCH", "ECHO x", "DBSIZE"),
+    ]
+    found = []
+    for port in (pair.redis.resp_port, pair.ours.resp_port):
+        with RespConnection(port, 3) as connection:
+            for line in said:
+                connection.ask(*line.split())
+            counted = named(connection.ask("LATENCY", "HISTOGRAM"))
+            found.append({name: named(each)[b"calls"].value for name, each in counted.items()})
+    assert found[0] == found[1]
+    assert found[0][b"incr"] == 3
 
 
 def test_encodings_are_told_alike(pair: Pair) -> None:

@@ -282,6 +282,7 @@ class Connection(asyncio.Protocol):
         session = self.session
         assert session is not None
         if session.queued is not None and command.name not in _IN_TRANSACTION:
+            slot.command = ""  # It is counted when it is carried out.
             transactions.queue(session, command, slot.arguments)
             self._answer(slot, _QUEUED)
         elif command.plan is not None:

@@ -85,10 +85,14 @@ class Shared:
         return task
 
     def note_time(self, session: Session, command: str, arguments: Arguments, begun_us: int) -> None:
-        """Counts a command that has just been answered, and notes it if it took long."""
+        """Counts a command that has just been answered, and notes it if it took long.
+
+        One without a name was not carried out: it is no command, or waits in a transaction.
+        """
+        if not command:
+            return
         took_us = perf_counter_ns() // 1000 - begun_us
-        if command:
-            self.latencies.observe(command, took_us)
+        self.latencies.observe(command, took_us)
         if took_us >= self._noted_us:
             self.note_slow(session, arguments, took_us)
 

@@ -7,6 +7,7 @@ What has no keys is answered when the rest is done. FLUSHALL can't stand in a tr
 """
 
 from collections.abc import Sequence
+from time import perf_counter_ns
 
 from corecache.errors import CoreCacheError
 from corecache.identity import Milliseconds
@@ -104,6 +105,7 @@ async def execute(session: Session, _: Arguments) -> Reply:
     if queued is None:
         return Failure("ERR EXEC without MULTI")
     drop(session)
+    begun_us = perf_counter_ns() // 1000
     if spoiled:
         return Failure("EXECABORT Transaction discarded because of previous errors.")
     plans: list[Plan | Failure | None] = []
@@ -130,7 +132,12 @@ async def execute(session: Session, _: Arguments) -> Reply:
             return Failure(
                 "ERR the transaction is done; its answer would be longer than resp.pipeline_bytes_max allows"
             )
-    return await _answers(session, queued, plans, results[len(watched) :])
+    answers = await _answers(session, queued, plans, results[len(watched) :])
+    # They were carried out together: each has its share of the time.
+    share_us = (perf_counter_ns() // 1000 - begun_us) // max(1, len(queued))
+    for command, _ in queued:
+        session.server.latencies.observe(command.name, share_us)
+    return answers
 
 
 async def _answers(
