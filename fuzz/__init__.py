@@ -1,6 +1,7 @@
 """Fuzzing: whatever bytes arrive, each parser parses them or raises the one error that it declares.
 
-One file for each parser, `fuzz_<target>.py`, with two names that the runner uses:
+One file for each parser, `fuzz_<target>.py`, and one for a whole node, `fuzz_resp_server.py`, with two names that the
+runner uses:
 
 * `target(data)` hands the bytes to the parser. It returns if the invariant in the first line of its docstring holds,
   and raises anything at all if it does not;
