@@ -9,6 +9,7 @@ KINDS = {
     "kill": (0.2, 5, 2.2),
     "kill-all": (0.1, 2, 6.0),
     "pause-short": (0.05, 0.9, 0.6),
+    "pause-lease": (0.8, 1.3, 1.1),
     "pause-long": (1.2, 5, 2.5),
     "wipe": (0.2, 2, 2.3),
     "kill-in-catch-up": (1, 4, 2.4),

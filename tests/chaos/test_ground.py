@@ -61,7 +61,7 @@ def test_what_all_share_is_held_by_one(ground: Ground) -> None:
         pass
 
 
-@pytest.mark.parametrize("kind", ["pause-short", "pause-long"])
+@pytest.mark.parametrize("kind", ["pause-short", "pause-lease", "pause-long"])
 def test_a_pause_ends_also_when_it_is_cancelled(ground: Ground, kind: str) -> None:
     """What stands still goes on in the end."""
 

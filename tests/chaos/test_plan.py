@@ -7,6 +7,7 @@ import pytest
 
 from corecache.chaos.faults import DEEDS
 from corecache.chaos.plan import KINDS, Planned, Planner, described, sort_out
+from corecache.config import Config
 
 ALL = list(KINDS)
 
@@ -49,6 +50,15 @@ def test_faults_last_as_long_as_their_kind_and_some_strike_at_once(seed: int) ->
         assert KINDS[earlier.kind].goes_with(KINDS[later.kind])
         assert later.pause_s <= earlier.seconds
         assert not earlier.together
+
+
+def test_pauses_end_before_about_and_after_the_end_of_a_lease() -> None:
+    """What goes wrong at its very end is seen by none that is far from it."""
+    lease_s = Config().replication.lease_ms / 1000
+    (_, longest), (least, most), (shortest, _) = (KINDS[f"pause-{kind}"].seconds for kind in ("short", "lease", "long"))
+    assert longest < lease_s < shortest
+    assert least < longest < lease_s < shortest < most
+    assert most < 1.5 * lease_s, "nearly all of them would be past it"
 
 
 def test_what_a_machine_lacks_takes_its_kinds_out_and_says_why() -> None:

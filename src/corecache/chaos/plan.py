@@ -42,6 +42,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "kill": Kind("a node is killed (SIGKILL) and started again", (0.2, 5)),
     "kill-all": Kind("all nodes are killed at once", (0.1, 2), "all nodes"),
     "pause-short": Kind("a node stands still (SIGSTOP) for less than a lease", (0.05, 0.9)),
+    "pause-lease": Kind("a node stands still until about the end of a lease, before it or after it", (0.8, 1.3)),
     "pause-long": Kind("a node stands still for longer than a lease", (1.2, 5)),
     "wipe": Kind("a node is killed and comes back with an empty data directory", (0.2, 2), "everything"),
     "kill-in-catch-up": Kind("a node is killed again while it catches up", (1, 4)),

@@ -15,6 +15,7 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "kill": processes.kill,
     "kill-all": processes.kill_all,
     "pause-short": processes.pause,
+    "pause-lease": processes.pause,
     "pause-long": processes.pause,
     "wipe": processes.wipe,
     "kill-in-catch-up": processes.kill_in_catch_up,
