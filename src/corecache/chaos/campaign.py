@@ -22,9 +22,10 @@ import msgspec
 
 from corecache.chaos.clients import Address, ChaosClients
 from corecache.chaos.cluster import COPIES
+from corecache.chaos.explain import since_last_write
 from corecache.chaos.faults import DEEDS
 from corecache.chaos.ground import Ground, SkippedError, until
-from corecache.chaos.history import READER, Call
+from corecache.chaos.history import READER, Call, history_of
 from corecache.chaos.judge import judge
 from corecache.chaos.plan import KINDS, Kind, Planned, Planner
 from corecache.chaos.processes import GroundError
@@ -130,7 +131,7 @@ class Campaign:
             await self._read_again()
         except (GroundError, OSError) as error:
             self._see_ends()
-            self.totals.broke = str(error)
+            self.totals.broke = str(error) or type(error).__name__
 
     @property
     def seconds(self) -> float:
@@ -226,13 +227,18 @@ class Campaign:
 
         try:
             within = FAULT_SECONDS_MAX if KINDS[planned.kind].strikes != "the members" else None
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(within) as deadline:
                 await DEEDS[planned.kind](self._ground, planned, struck)
         except SkippedError as reason:
             skipped = True
             self._tell(f"{planned.kind} skipped: {reason}")
             self.totals.skipped[planned.kind] = self.totals.skipped.get(planned.kind, 0) + 1
-        except TimeoutError:
+        except TimeoutError as error:
+            if not deadline.expired():
+                # Something within the deed has waited too long. It asks the ground, so it is no word of the cluster's.
+                raise GroundError(
+                    f"{planned.kind} could not go on: {str(error) or 'something in it timed out'}"
+                ) from error
             self._violated("faults end", planned.kind, f"it was not over after {FAULT_SECONDS_MAX:.0f} s")
         finally:
             if targets:
@@ -300,33 +306,47 @@ class Campaign:
         """Judges what was told in a round, and writes it down."""
         for sentence in clients.astonishing:
             self._violated("answers as documented", "", sentence)
-        calls, self._calls = self._calls, []
+        calls = self._noted()
         judged = await asyncio.to_thread(judge, calls, digests)
         # What has a history tells more than that the cluster is not whole, or that a node has ended.
         self.totals.violations[:0] = judged.violations
         self.totals.undecided |= judged.undecided
         self.totals.keys += judged.keys
         for call in calls:
-            if call.client == READER and workload.reading(call.key).family != "mortal":
+            if call.client == READER and call.outcome == "done" and workload.reading(call.key).family != "mortal":
                 self._left[call.key] = call.value
+
+    def _noted(self) -> list[Call]:
+        """Returns what was noted since it was asked last, and writes it to the history."""
+        calls, self._calls = self._calls, []
         with self._history.open("ab") as file:
             file.writelines(msgspec.json.encode(call) + b"\n" for call in calls)
+        return calls
 
     async def _read_again(self) -> None:
         """Sees that what earlier rounds left is there, after all that has happened since."""
+        changed: dict[str, Call] = {}
         for workload in self._workloads[:-1]:
             clients = self._clients(workload)
-            unread = await clients.read_all(READ_SECONDS)
+            try:
+                unread = await clients.read_all(READ_SECONDS)
+            finally:
+                calls = self._noted()
+            for call in calls:
+                if call.outcome == "done" and call.key in self._left and call.value != self._left[call.key]:
+                    changed[call.key] = call
             for sentence in clients.astonishing:
                 self._violated("answers as documented", "", sentence)
             if unread:
                 self._violated(
                     "readable at the end", unread[0], f"{len(unread)} keys of an earlier round can't be read"
                 )
-        for call in self._calls:
-            if call.key in self._left and call.value != self._left[call.key]:
-                then, now = self._left[call.key], call.value
-                self._violated("acknowledged is kept", call.key, f"its round left {then}, and now it is {now}")
+        if changed:
+            histories = await asyncio.to_thread(history_of, self._history, changed.keys())
+            for key, call in changed.items():
+                sentence = f"its round left {self._left[key]}, and now it is {call.value}"
+                lines = since_last_write(histories[key])
+                self.totals.violations.append(Violation("acknowledged is kept", key, sentence, lines))
 
     def _violated(self, rule: str, subject: str, sentence: str) -> None:
         self.totals.violations.append(Violation(rule, subject, sentence, []))

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from corecache.chaos.history import ABSENT, PRESENT, Call
+from corecache.chaos.history import ABSENT, PRESENT, READER, Call
 from corecache.chaos.linearizability import (
     UndecidedError,
     effective,
@@ -37,6 +37,7 @@ SEARCHES_MAX: Final = 300
 
 _STEPS_MAX: Final = 20_000
 _MS: Final = 1_000_000
+_CULPRIT: Final = "   <== can't be explained"
 
 
 class Least(NamedTuple):
@@ -171,13 +172,32 @@ def _without_effectless(cut: Cut, budget: list[int]) -> list[Call]:
     return effective(kept)
 
 
+def since_last_write(calls: Sequence[Call]) -> list[str]:
+    """Returns, as text, how a value is known to have changed when nobody wrote any more.
+
+    That is the write acknowledged last, whoever wrote what is found now, the writes of unknown outcome, and the reads
+    at the end of rounds, of which the last can't be explained.
+
+    Requires: `calls` are all of a key's, as they were noted; the last is the read that differs.
+    """
+    found = calls[-1]
+    writes = [call for call in calls if has_effect(call)]
+    acknowledged = [call for call in writes if call.outcome == "done"][-1:]
+    told = [
+        call
+        for call in calls
+        if (call.client == READER and call is not found)
+        or call in acknowledged
+        or (call in writes and (call.outcome == "unknown" or (call.kind == "put" and call.value == found.value)))
+    ]
+    return [*map(line, told), line(found) + _CULPRIT]
+
+
 def in_lines(history: Least) -> list[str]:
     """Returns a history as text, a line for each call."""
     lines = ["what came before is left out: the first call tells how the key is after it"] if history.anchor else []
     marked = (history.culprit.client, history.culprit.begin_ns)
-    for call in history.calls:
-        mark = "   <== can't be explained" if (call.client, call.begin_ns) == marked else ""
-        lines.append(line(call) + mark)
+    lines += [line(call) + (_CULPRIT if (call.client, call.begin_ns) == marked else "") for call in history.calls]
     return lines
 
 

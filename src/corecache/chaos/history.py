@@ -6,6 +6,8 @@ exception: their keys are only ever added to, and their values are decimal numbe
 Rule 3: times are nanoseconds of one steady clock of this machine, from the campaign's start.
 """
 
+from collections.abc import Collection
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -51,3 +53,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: int | None = None
     ttl_ms: int | None = None
     detail: str = ""
+
+
+def history_of(file: Path, keys: Collection[str]) -> dict[str, list[Call]]:
+    """Returns the calls of some keys, in the order in which they were written: a line each, as JSON."""
+    calls: dict[str, list[Call]] = {key: [] for key in keys}
+    with file.open("rb") as lines:
+        for line in lines:
+            call = msgspec.json.decode(line, type=Call)
+            if call.key in calls:
+                calls[call.key].append(call)
+    return calls
