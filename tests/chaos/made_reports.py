@@ -117,6 +117,7 @@ def campaign(
         },
         protocols={"http": done // 2, "resp": done - done // 2},
         faults=faults,
+        missed=[],
         not_run=not_run if not_run is not None else {"zookeeper-leader": "the ensemble has one server"},
         violations=[violation] if verdict == "violation" else [],
         timeline=timeline,

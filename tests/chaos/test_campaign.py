@@ -13,7 +13,7 @@ from corecache.chaos.campaign import Campaign, Totals, Wish
 from corecache.chaos.cluster import ChaosCluster
 from corecache.chaos.faults import DEEDS
 from corecache.chaos.faults.deed import Deed, Struck
-from corecache.chaos.ground import Ground
+from corecache.chaos.ground import Ground, MissedError
 from corecache.chaos.history import READER, Call, history_of
 from corecache.chaos.plan import Planned
 from corecache.chaos.timeline import Timeline
@@ -120,3 +120,16 @@ def test_a_fault_that_never_ends_is_a_violation(stage: Stage, monkeypatch: pytes
     totals = stage.totals_of(stays)
     assert totals.broke == ""
     assert {violation.rule for violation in totals.violations} == {"faults end"}
+
+
+def test_a_fault_that_missed_its_moment_is_not_counted_as_its_kind(stage: Stage) -> None:
+    """Its begin, end and target are told, apart."""
+
+    async def misses(ground: Ground, planned: Planned, struck: Struck) -> None:
+        await nothing(ground, planned, struck)
+        raise MissedError("it was over")
+
+    totals = stage.totals_of(misses)
+    assert totals.faults == []
+    assert {(fault.kind, fault.target) for fault in totals.missed} == {("kill", "nobody")}
+    assert totals.why_void == "each fault has missed the moment that it was aimed at"

@@ -126,6 +126,7 @@ FAULT = Fault("kill", "n1", 0.0, 1.0, 0.0)
         (Totals(pauses=[100], faults=[FAULT] * 30, answered=1000), "1,000 calls were answered beside 30 faults"),
         (Totals(faults=[FAULT], answered=1000, keys=5, undecided={"k": "too long"}), "1 of 5 keys could not be judged"),
         (Totals(pauses=[100], answered=1000), "no fault has struck"),
+        (Totals(pauses=[100], missed=[FAULT], answered=1000), "each fault has missed the moment that it was aimed at"),
         (Totals(faults=[FAULT], answered=1000, broke="no java"), "the ground did not hold: no java"),
     ],
 )

@@ -63,6 +63,16 @@ def test_it_tells_each_kind_of_fault_with_its_median_and_longest_outage_the_wors
     assert lines[first + 1].split() == ["delay", "1", "none", "none", "0:00:01", "all", "links"]
 
 
+def test_what_missed_its_moment_is_told_apart_from_its_kind() -> None:
+    """With how often it was tried."""
+    hit = [Fault("kill-in-catch-up", "n1", 10, 11, 1.0)] * 2
+    missed = [Fault("kill-in-catch-up", "n1", 20, 21, 1.0), Fault("kill-in-hand-over", "n2", 30, 31, 1.0)]
+    text = page(msgspec.structs.replace(campaign(60, faults=hit), missed=missed))
+    assert line_with(text, "Aimed") == "Aimed, missed: kill-in-catch-up 1 of 3 times, kill-in-hand-over 1 of 1 time"
+    assert line_with(text, "  kill-in-catch-up").split()[1] == "2"
+    assert "Aimed" not in page(campaign(60))
+
+
 def test_what_was_not_run_is_named_with_the_reason_said_once() -> None:
     """Kinds that share a reason share a line."""
     text = page(campaign(60, not_run={"delay": "no namespaces", "loss": "no namespaces", "wipe": "not asked for"}))

@@ -4,6 +4,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chaos.made_reports import campaign
@@ -40,6 +41,15 @@ def test_it_names_the_verdict_the_seed_and_every_kind_of_fault_with_its_count(se
     assert any(report.replay in text for text in texts)
     assert {str(kinds.count(kind)) for kind in kinds} <= set(texts)
     assert any("a point is 4 s" in text for text in texts) == (seconds == 3_600)
+
+
+def test_what_missed_its_moment_has_a_lane_of_its_own(tmp_path: Path) -> None:
+    """An outage needs its reason, and the kind must not be credited with it."""
+    missed = [Fault("kill-in-catch-up", "n1", 20, 21, 1.5)]
+    report = msgspec.structs.replace(campaign(60, faults=[Fault("kill", "n1", 10, 11, 1.0)]), missed=missed)
+    texts = texts_of(report, tmp_path / "campaign.svg")
+    assert {"kill", "(kill-in-catch-up)"} <= set(texts)
+    assert "kill-in-catch-up" not in texts
 
 
 def test_few_faults_are_named_by_whom_they_struck_and_many_are_not(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from corecache.chaos.clients import Address, ChaosClients
 from corecache.chaos.cluster import COPIES
 from corecache.chaos.explain import since_last_write
 from corecache.chaos.faults import DEEDS
-from corecache.chaos.ground import Ground, SkippedError, until
+from corecache.chaos.ground import Ground, MissedError, SkippedError, until
 from corecache.chaos.history import READER, Call, history_of
 from corecache.chaos.judge import judge
 from corecache.chaos.plan import KINDS, Kind, Planned, Planner
@@ -68,6 +68,8 @@ class Totals(msgspec.Struct):
     """The calls answered in each time without a fault between two faults."""
     answered: int = 0
     faults: list[Fault] = []
+    missed: list[Fault] = []
+    """Those that were aimed at a moment, and did not hit it: they are not of the kind that they are named after."""
     violations: list[Violation] = []
     skipped: dict[str, int] = {}
     keys: int = 0
@@ -81,7 +83,7 @@ class Totals(msgspec.Struct):
         if self.broke:
             return f"the ground did not hold: {self.broke}"
         if not self.faults:
-            return "no fault has struck"
+            return "each fault has missed the moment that it was aimed at" if self.missed else "no fault has struck"
         lively = sum(pause >= _ANSWERED_PER_PAUSE_MIN for pause in self.pauses)
         if self.pauses and lively * 2 <= len(self.pauses):
             return (
@@ -217,7 +219,7 @@ class Campaign:
 
     async def _strike_once(self, planned: Planned) -> None:
         targets: list[tuple[str, float]] = []
-        skipped = False
+        came_to: list[Fault] | None = self.totals.faults
 
         def struck(target: str) -> None:
             if not targets:
@@ -230,9 +232,12 @@ class Campaign:
             async with asyncio.timeout(within) as deadline:
                 await DEEDS[planned.kind](self._ground, planned, struck)
         except SkippedError as reason:
-            skipped = True
+            came_to = None
             self._tell(f"{planned.kind} skipped: {reason}")
             self.totals.skipped[planned.kind] = self.totals.skipped.get(planned.kind, 0) + 1
+        except MissedError as reason:
+            came_to = self.totals.missed
+            self._tell(f"{planned.kind} missed its moment: {reason}")
         except TimeoutError as error:
             if not deadline.expired():
                 # Something within the deed has waited too long. It asks the ground, so it is no word of the cluster's.
@@ -244,9 +249,9 @@ class Campaign:
             if targets:
                 self._going_on -= 1
                 self._answered = 0
-        if targets and not skipped:
+        if targets and came_to is not None:
             target, began_s = targets[-1][0], targets[0][1]
-            self.totals.faults.append(Fault(planned.kind, target, began_s, self.seconds, 0.0))
+            came_to.append(Fault(planned.kind, target, began_s, self.seconds, 0.0))
 
     def _begun(self) -> None:
         """Takes note that a fault has begun, and of what was answered since the last one ended."""

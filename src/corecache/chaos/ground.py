@@ -23,6 +23,10 @@ class SkippedError(Exception):
     """The fault could not strike at this moment; the message says why."""
 
 
+class MissedError(Exception):
+    """The fault was aimed at a moment, and did not hit it: what it did was something else. The message says why."""
+
+
 class Ground:
     """What faults strike."""
 
@@ -98,11 +102,13 @@ class Ground:
         return await asyncio.to_thread(self.cluster.is_whole)
 
 
-async def until(true: Callable[[], Awaitable[bool]], seconds: float = math.inf) -> bool:
-    """Waits until a condition holds; returns whether it came to that within the time."""
+async def until(
+    true: Callable[[], Awaitable[bool]], seconds: float = math.inf, look_seconds: float = _POLL_SECONDS
+) -> bool:
+    """Waits until a condition holds; returns whether it came to that within the time. It looks again and again."""
     deadline = time.monotonic() + seconds
     while not await true():
         if time.monotonic() > deadline:
             return False
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(look_seconds)
     return True

@@ -23,7 +23,7 @@ import msgspec
 from corecache.chaos.disk import Shim
 from corecache.chaos.network import Network
 from corecache.chaos.processes import GroundError, PortLease, Process, python_environment
-from corecache.reports import ClusterReport, DigestReport, OrdersReport
+from corecache.reports import ClusterReport, DigestReport, OrdersReport, StorageReport
 
 PROGRAM: Final = (sys.executable, "-c", "from corecache.cli import main; main()", "serve")
 READY_SECONDS: Final = 60.0
@@ -197,6 +197,11 @@ class ChaosNode:
         """Returns the checksum of its replica of a partition; None if it has none, or does not answer."""
         status, body = self.ask("GET", f"/v1/storage/digest?partition={partition}", seconds=_ORDER_SECONDS)
         return msgspec.json.decode(body, type=DigestReport) if status == 200 else None
+
+    def tree(self) -> StorageReport | None:
+        """Returns how what it stores stands; None if it does not answer."""
+        status, body = self.ask("GET", "/v1/storage")
+        return msgspec.json.decode(body, type=StorageReport) if status == 200 else None
 
     def storage(self, order: Literal["flush", "compact"]) -> bool:
         """Has it flush or compact all that it stores; says whether it did. It may take a minute."""

@@ -8,6 +8,7 @@ violations the first few. Everything else is in the JSON.
 Rule 2: plain text of up to 100 columns, the same in a terminal, in a file and in a mail.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
@@ -25,7 +26,7 @@ _VERDICTS: Final = {"passed": "PASSED", "violation": "VIOLATION", "void": "VOID"
 def page(report: Report, files: Sequence[Path] = ()) -> str:
     """Returns the report as text that ends with a newline; `files` are where the JSON and the picture are."""
     lines = [*_head(report), *_violations(report.violations), *_calls(report)]
-    lines += [*_faults(report.faults), *_not_run(report.not_run)]
+    lines += [*_faults(report.faults), *_missed(report), *_not_run(report.not_run)]
     if files:
         lines += ["", f"Written: {', '.join(str(path) for path in files)}"]
     return "\n".join(lines) + "\n"
@@ -110,6 +111,16 @@ def _faults(faults: Sequence[Fault]) -> Iterator[str]:
         where = f"{_clock(worst.began_s)} {worst.target}".rstrip()
         line = f"  {kind:<{width - 2}}{len(struck):>7,}{middle:>11}{_duration(worst.unavailable_s):>11}   {where}"
         yield line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
+
+
+def _missed(report: Report) -> Iterator[str]:
+    """Those that struck, but not at the moment that makes them what they were to be."""
+    if not report.missed:
+        return
+    turns = Counter(fault.kind for fault in (*report.faults, *report.missed))
+    missed = Counter(fault.kind for fault in report.missed)
+    kinds = (f"{kind} {times:,} of {_number(turns[kind], 'time')}" for kind, times in sorted(missed.items()))
+    yield from ("", *_wrapped(f"Aimed, missed: {', '.join(kinds)}", "  "))
 
 
 def _not_run(not_run: dict[str, str]) -> Iterator[str]:

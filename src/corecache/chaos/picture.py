@@ -2,8 +2,9 @@
 
 From top to bottom: how many calls were answered each second, and how many not; latencies of reads and of writes, on
 logarithmic axes; the faults, a lane for each kind. At a lane's right stand how often its kind struck and the longest
-time for which some partition answered nobody. With few faults each is named by whom it struck, and shaded through all
-panels; with many the lanes alone show them.
+time for which some partition answered nobody. What was aimed at a moment and missed it has lanes of its own, its kind
+in brackets. With few faults each is named by whom it struck, and shaded through all panels; with many the lanes alone
+show them.
 
 A picture has no more points than can be told apart: a long campaign's seconds are put together, and the picture says
 so. The colours are Okabe and Ito's, which the colour-blind can tell apart too.
@@ -18,6 +19,8 @@ from pathlib import Path
 from statistics import fmean, median
 from textwrap import shorten
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
 
 from corecache.chaos.report import Fault, Report, Second
 from corecache.errors import CallerFault
@@ -72,7 +75,8 @@ def draw(report: Report, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    lanes = _lanes(report.faults)
+    missed = [msgspec.structs.replace(fault, kind=f"({fault.kind})") for fault in report.missed]
+    lanes = _lanes([*report.faults, *missed])
     rows = [*_PANELS_INCHES, max(1, len(lanes)) * _LANE_INCHES]
     height = sum(rows) + _MARGIN_INCHES
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "corecache", "font.size": 9}):

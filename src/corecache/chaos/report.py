@@ -44,7 +44,10 @@ class Second(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole campaign. `operations` counts calls by outcome, `not_run` says why a kind of fault can't happen here."""
+    """A whole campaign. `operations` counts calls by outcome, `not_run` says why a kind of fault did not happen.
+
+    `missed` are faults that were aimed at a moment of their kind, and struck at another: none of them is in `faults`.
+    """
 
     seed: int
     nodes: int
@@ -56,6 +59,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     operations: dict[str, int]
     protocols: dict[str, int]
     faults: list[Fault]
+    missed: list[Fault]
     not_run: dict[str, str]
     violations: list[Violation]
     timeline: list[Second]

@@ -127,15 +127,22 @@ def _report(
     elif interrupted or totals.why_void:
         verdict, why = "void", interrupted or totals.why_void
     struck = {fault.kind for fault in totals.faults}
+    missed = {fault.kind for fault in totals.missed}
     for kind in KINDS:
         if times := totals.skipped.get(kind):
-            not_run[kind] = f"skipped {times} of {times + sum(each.kind == kind for each in totals.faults)} times"
+            turns = sum(each.kind == kind for each in (*totals.faults, *totals.missed))
+            not_run[kind] = f"skipped {times} of {times + turns} times"
+        elif kind not in struck and kind in missed:
+            not_run[kind] = "it was aimed at its moment, and missed it"
         elif kind not in struck and kind not in not_run:
             not_run[kind] = "its turn did not come in this time"
-    faults = [
-        Fault(each.kind, each.target, each.began_s, each.ended_s, timeline.unavailable_s(each.began_s, each.ended_s))
-        for each in totals.faults
-    ]
+
+    def felt(faults: Sequence[Fault]) -> list[Fault]:
+        return [
+            msgspec.structs.replace(each, unavailable_s=timeline.unavailable_s(each.began_s, each.ended_s))
+            for each in faults
+        ]
+
     return Report(
         seed=campaign.wish.seed,
         nodes=stage.nodes,
@@ -146,7 +153,8 @@ def _report(
         rounds=totals.rounds,
         operations=timeline.counts(),
         protocols=timeline.protocols(),
-        faults=faults,
+        faults=felt(totals.faults),
+        missed=felt(totals.missed),
         not_run=not_run,
         violations=totals.violations,
         timeline=timeline.seconds(),

@@ -2,13 +2,14 @@
 
 A deed is a coroutine from the fault's begin to its end. It takes whom it strikes from the ground (`ground.py`), tells
 `struck` who that is at the moment when it begins, and undoes in the end what it did, also when it is cancelled. It
-raises SkippedError, and has done nothing, if it can't strike at this moment.
+raises SkippedError, and has done nothing, if it can't strike at this moment; and MissedError if it was to hit a moment,
+and has hit another.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-from corecache.chaos.faults import coordination, disks, members, network, processes
+from corecache.chaos.faults import aimed, coordination, disks, members, network, processes
 from corecache.chaos.faults.deed import Deed
 
 DEEDS: Final[Mapping[str, Deed]] = {
@@ -18,9 +19,9 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "pause-lease": processes.pause,
     "pause-long": processes.pause,
     "wipe": processes.wipe,
-    "kill-in-catch-up": processes.kill_in_catch_up,
-    "kill-in-hand-over": processes.kill_in_hand_over,
-    "kill-in-compaction": processes.kill_in_compaction,
+    "kill-in-catch-up": aimed.kill_in_catch_up,
+    "kill-in-hand-over": aimed.kill_in_hand_over,
+    "kill-in-compaction": aimed.kill_in_compaction,
     "join-and-drain": members.join_and_drain,
     "zookeeper-stop": coordination.stop,
     "zookeeper-hang": coordination.hang,

@@ -14,4 +14,7 @@ class Deed(Protocol):
     """Does a fault, whole."""
 
     def __call__(self, ground: Ground, planned: Planned, struck: Struck) -> Coroutine[Any, Any, None]:
-        """Goes on from the fault's begin to its end; `struck` is told whom it strikes. Raises: SkippedError."""
+        """Goes on from the fault's begin to its end; `struck` is told whom it strikes.
+
+        Raises: SkippedError; MissedError.
+        """

@@ -1,4 +1,4 @@
-"""Faults of nodes as processes: they die, stand still, lose their directory, or die at an awkward moment."""
+"""Faults of nodes as processes: they die, stand still, lose their directory."""
 
 import asyncio
 import contextlib
@@ -82,38 +82,3 @@ async def wipe(ground: Ground, planned: Planned, struck: Struck) -> None:
             await asyncio.to_thread(node.wipe)
             await asyncio.sleep(planned.seconds)
         await until(ground.is_whole, _WHOLE_SECONDS)
-
-
-async def kill_in_catch_up(ground: Ground, planned: Planned, struck: Struck) -> None:
-    """Kills a node that was away for a while, as soon as it is back."""
-    with ground.take(planned.roll) as node:
-        struck(node.name)
-        async with down(node):
-            await asyncio.sleep(planned.seconds)
-        await await_started([node])
-        async with down(node):
-            await asyncio.sleep(planned.seconds / 4)
-        await await_started([node])
-
-
-async def kill_in_hand_over(ground: Ground, planned: Planned, struck: Struck) -> None:
-    """Tells a node to stop, and kills it while it gives away what it leads."""
-    with ground.take(planned.roll) as node:
-        struck(node.name)
-        node.terminate()
-        await asyncio.sleep(planned.seconds)
-        async with down(node):
-            await asyncio.sleep(planned.seconds)
-        await await_started([node])
-
-
-async def kill_in_compaction(ground: Ground, planned: Planned, struck: Struck) -> None:
-    """Orders a compaction, and kills the node soon after."""
-    with ground.take(planned.roll) as node:
-        struck(node.name)
-        order = asyncio.ensure_future(asyncio.to_thread(node.storage, "compact"))
-        await asyncio.sleep(planned.seconds)
-        async with down(node):
-            await asyncio.sleep(planned.seconds)
-        await order
-        await await_started([node])
