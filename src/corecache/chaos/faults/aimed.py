@@ -1,10 +1,10 @@
 """Kills at an awkward moment: while a node catches up, hands over, compacts. That it was the moment is proven.
 
-The moment is awaited by the node's own word. Then the node stands still, so that its part in it can't end, and what
-others know is looked at: the primaries, who say whether it lacks anything; the views, which say whether it still leads;
-the order to compact, which is not answered yet. Only if all agree is it killed: that is a hit. Else it goes on, and the
-aim is taken again, a few times. Whoever never hits has done another fault than the one that it is named after, and
-raises MissedError.
+The moment is awaited by the node's own word. Then the node stands still, so that its part in it can't end. What it has
+sent takes its course, and then what others know is looked at: the primaries, who say whether it lacks anything; the
+views, which say whether it still leads; the order to compact, which is not answered yet. Only if the moment lasts is it
+killed: that is a hit. Else it goes on, and the aim is taken again, a few times. Whoever never hits has done another
+fault than the one that it is named after, and raises MissedError.
 
 The moment may also be over before it was seen: to wait for it ends then, and what is looked at says that it is missed.
 """
@@ -26,8 +26,8 @@ _AIM_SECONDS: Final = 5.0
 """So long is a moment waited for."""
 
 _LOOK_SECONDS: Final = 0.002
-_ANSWER_SECONDS: Final = 0.05
-"""So long may an answer be on its way that a node has sent before it stood still."""
+_SETTLE_SECONDS: Final = 0.1
+"""So long may take what a node sent before it stood still: an acknowledgement, and the view that follows from it."""
 
 Truth = Callable[[], Awaitable[bool]]
 
@@ -108,7 +108,7 @@ async def _compacts(node: ChaosNode, order: "asyncio.Future[bool]") -> bool:
 
 
 async def _goes_on(order: "asyncio.Future[bool]") -> bool:
-    return not (await asyncio.wait([order], timeout=_ANSWER_SECONDS))[0]
+    return not order.done()
 
 
 async def _killed(node: ChaosNode, planned: Planned, comes: Truth, lasts: Truth) -> bool:
@@ -120,6 +120,7 @@ async def _killed(node: ChaosNode, planned: Planned, comes: Truth, lasts: Truth)
         return False
     node.pause()
     try:
+        await asyncio.sleep(_SETTLE_SECONDS)
         if not await lasts():
             return False
         async with down(node):
