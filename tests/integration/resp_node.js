@@ -73,10 +73,11 @@ async function clustered(...ports) {
 }
 
 // Counts up keys until standard input ends, and each once more with success, as `Writer` in resp_writers.py does;
-// prints what was acknowledged.
+// prints that it has begun when each was set once, and what was acknowledged at the end.
 async function steady(client, name) {
   client.on("error", () => {});
   await client.connect();
+  let begun = false;
   let ended = false;
   process.stdin.on("end", () => { ended = true; }).resume();
   const told = { acknowledged: {}, tried: {}, failures: 0, last: "" };
@@ -89,6 +90,10 @@ async function steady(client, name) {
       try {
         assert.equal(await client.set(key, String(turn)), "OK");
         told.acknowledged[key] = turn;
+        if (!begun && Object.keys(told.acknowledged).length === keys.length) {
+          begun = true;
+          console.log("begun");
+        }
         last = wasEnded;
       } catch (error) {
         told.failures += 1;

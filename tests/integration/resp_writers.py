@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from integration.resp_users import closed, done
 
 KEYS = 12
 """Enough for some on every node."""
+BEGUN_SECONDS = 30.0
 
 
 class Writer:
@@ -72,22 +74,23 @@ class Writer:
 class RedisCli:
     """redis-cli as a client: lines into it, answers out of it; after an error it is begun anew."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, *options: str) -> None:
+        self._command = [program("redis-cli"), "-p", str(port), *options]
         self._process: subprocess.Popen[str] | None = None
 
     def set(self, key: str, value: int) -> bool:
         """Sets a key. Raises: OSError with whatever else than OK was printed."""
         if self._process is None:
-            command = [program("redis-cli"), "-p", str(self._port)]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f'SET "{key}" {value}\n')
         self._process.stdin.flush()
-        said = self._process.stdout.readline()
+        # With -c it tells of each redirection in a line before the answer.
+        while (said := self._process.stdout.readline()).startswith("->"):
+            pass
         if said != "OK\n":
             self.close()
             raise OSError(f"redis-cli: {said}")
@@ -113,6 +116,13 @@ class NodeWriter:
             text=True,
             env=os.environ | {"NODE_PATH": str(NODE_MODULES)},
         )
+
+    def await_begun(self) -> None:
+        """Waits until each key was set once."""
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], BEGUN_SECONDS)
+        assert ready, f"{self.name} has not written every key within {BEGUN_SECONDS} s"
+        assert self._process.stdout.readline() == "begun\n", self.name
 
     def stop(self) -> tuple[dict[str, int], dict[str, int]]:
         """Ends it when each key was set once more; returns by key what was acknowledged, and what was tried last."""
