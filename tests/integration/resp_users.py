@@ -19,6 +19,9 @@ import valkey.asyncio.cluster
 from integration.resp_harness import Word, run
 
 PIPELINE = 10_000
+LONG_PIPELINES = ["-P", str(PIPELINE), "-n", str(2 * PIPELINE), "-c", "1"]
+"""Of redis-benchmark, with one client. Of several, one that is through counts on while it waits for the others, 10,000
+at a time, until the count overflows; then it asks for more, and redis-benchmark aborts: with Redis, too."""
 
 PLAIN: dict[str, Callable[..., Any]] = {
     "redis-py": redis.Redis,

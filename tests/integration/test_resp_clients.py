@@ -28,6 +28,7 @@ from integration.resp_harness import (
 )
 from integration.resp_users import (
     AWARE_LIVES,
+    LONG_PIPELINES,
     PIPELINE,
     PLAIN,
     benchmark,
@@ -129,7 +130,7 @@ def test_a_cluster_client_takes_one_node_for_a_cluster(node: RespNode, name: str
 
 @pytest.mark.parametrize("scene", ["single", "clustered"])
 def test_node_redis_lives_its_everyday_life(node: RespNode, scene: str) -> None:
-    """CreateClient and createCluster: calls, pipelines, transactions, iteration, expiry; in RESP2 and RESP3."""
+    """With createClient and createCluster: calls, pipelines, transactions, iteration, expiry; in RESP2 and RESP3."""
     assert "as it should be" in node_redis(scene, node.resp_port)
 
 
@@ -164,7 +165,7 @@ def test_redis_cli_inserts_in_bulk(node: RespNode) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["-P", "16"], ["-P", "16", "-3"], ["-r", "1000", "-d", "1000", "-c", "64"]],
+    [[], ["-P", "16"], ["-P", "16", "-3"], ["-r", "1000", "-d", "1000", "-c", "64"], LONG_PIPELINES],
 )
 def test_redis_benchmark_runs_through(node: RespNode, options: list[str]) -> None:
     """With and without pipelining, in either protocol."""

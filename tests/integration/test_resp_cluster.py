@@ -12,11 +12,33 @@ import pytest
 
 from corecache.chaos.zookeeper import ZooKeeperServer
 from integration.cluster_harness import Member, slot_of
-from integration.resp_harness import OK, QUEUED, Reply, RespCluster, eventually, node_redis, run, spread_cluster
-from integration.resp_users import AWARE_LIVES, PLAIN, benchmark, closed, everyday, fill_pipeline, live, live_by_the_map
+from integration.resp_harness import (
+    OK,
+    QUEUED,
+    Reply,
+    RespCluster,
+    encoded,
+    eventually,
+    node_redis,
+    run,
+    spread_cluster,
+)
+from integration.resp_users import (
+    AWARE_LIVES,
+    LONG_PIPELINES,
+    PIPELINE,
+    PLAIN,
+    benchmark,
+    closed,
+    everyday,
+    fill_pipeline,
+    live,
+    live_by_the_map,
+)
 
 TAGS = [f"tag{number}" for number in range(12)]
 """Enough for keys on every node."""
+BENCHMARKS = [["-c", "12"], ["-c", "12", "-P", "16"], LONG_PIPELINES]
 CROSS_SLOT = Reply("error", b"CROSSSLOT Keys in request don't hash to the same slot")
 
 
@@ -68,24 +90,27 @@ def test_a_plain_client_is_served_by_any_node(cluster: RespCluster, name: str) -
 
 
 def test_node_redis_is_served_by_any_node(cluster: RespCluster) -> None:
-    """CreateClient at each node: everyday calls, pipelines of 10,000, transactions, iteration."""
-    for port in cluster.plain_ports:
-        assert "as it should be" in node_redis("single", port)
+    """At a node that leads some of the keys: createClient's calls, pipelines of 10,000, transactions, iteration."""
+    assert "as it should be" in node_redis("single", cluster.plain_ports[1])
 
 
 def test_redis_cli_is_served_by_any_node(cluster: RespCluster) -> None:
-    """Without `-c`, on keys of all nodes."""
+    """Without `-c`, on keys of all nodes, one by one and with `--pipe` by the thousand."""
     for number, port in enumerate(cluster.plain_ports):
         given = "".join(f"SET plain-{tag} {number}\nGET plain-{tag}\nINCR plain-{tag}\n" for tag in TAGS)
         said = run("redis-cli", "-p", port, given=given.encode()).splitlines()
         assert said == ["OK", str(number), str(number + 1)] * len(TAGS)
+    commands = b"".join(encoded("SET", f"pipe:{number}", number) for number in range(PIPELINE))
+    assert f"errors: 0, replies: {PIPELINE}" in run("redis-cli", "-p", cluster.plain_ports[0], "--pipe", given=commands)
+    with cluster.connect(cluster.nodes[1]) as connection:
+        answers = connection.ask_all([("GET", f"pipe:{number}") for number in range(PIPELINE)])
+    assert [answer.value for answer in answers] == [b"%d" % number for number in range(PIPELINE)]
 
 
-@pytest.mark.parametrize("options", [[], ["-P", "16"]])
-def test_redis_benchmark_is_served_by_any_node(cluster: RespCluster, options: list[str]) -> None:
-    """With keys of all nodes."""
-    for port in cluster.plain_ports:
-        benchmark(port, "-r", 1000, "-c", 12, *options)
+@pytest.mark.parametrize(("number", "options"), list(enumerate(BENCHMARKS)))
+def test_redis_benchmark_is_served_by_any_node(cluster: RespCluster, number: int, options: list[str]) -> None:
+    """With keys of all nodes; with and without pipelining."""
+    benchmark(cluster.plain_ports[number], "-r", 1000, *options)
 
 
 def test_a_plain_client_never_hears_of_the_cluster(cluster: RespCluster) -> None:
@@ -228,7 +253,7 @@ def test_node_redis_goes_straight_to_the_primaries(cluster: RespCluster) -> None
     assert "as it should be" in node_redis("clustered", *cluster.plain_ports)
 
 
-@pytest.mark.parametrize("options", [[], ["-P", "16"]])
+@pytest.mark.parametrize("options", BENCHMARKS)
 def test_redis_benchmark_follows(cluster: RespCluster, options: list[str]) -> None:
-    """`redis-benchmark --cluster`, at every primary with its own slots."""
-    benchmark(cluster.plain_ports[0], "--cluster", "-c", 12, *options)
+    """`redis-benchmark --cluster`, at every primary with its own slots (the long pipelines at one of them)."""
+    benchmark(cluster.plain_ports[0], "--cluster", *options)
