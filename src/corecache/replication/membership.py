@@ -8,9 +8,10 @@ Rules:
 
 1. A member that is lost counts in the required set until the view without it is confirmed.
 2. A proposal that leaves fewer than `min_in_sync`, because of silence alone, waits for `patience_ms`: a primary that is
-   itself cut off should not win against the healthy side. Meanwhile it says that it is stuck, if the others would be
-   enough without it: they may hear it although it does not hear them, and then nothing else would ever replace it. One
-   whose process is known to be gone is dropped at once.
+   itself cut off should not win against the healthy side. Those who are left count only if they were heard within half
+   a lease: who hears nobody any more has not heard all of them last at the same moment. Meanwhile it says that it is
+   stuck, if the others would be enough without it: they may hear it although it does not hear them, and then nothing
+   else would ever replace it. One whose process is known to be gone is dropped at once.
 3. Only an activated primary adds members or hands over.
 4. Who joins is counted first, and proposed when it has everything that is committed; it is let go after `join_ms`.
 5. It must act on a view that is no older than this one, so that it never drops its content for a view from before.
@@ -150,24 +151,26 @@ class Membership:
 
     def _without_lost(self, now: Milliseconds) -> View | None:
         """Returns the view without the members that are lost, None if nobody is, or it is too early."""
-        view = self.view
-        lost, silent = [], []
+        view, settings = self.view, self._state.settings
+        lost, silent, heard = [], [], 0
         for member in view.in_sync:
             if member == self._state.member:
                 continue
             progress = self._backups.of(member)
             if progress is None or progress.lost or self._state.peers[member.node].gone:
                 lost.append(member)
-            elif self._is_silent(progress, now, self._state.settings.lease_ms):
+            elif self._is_silent(progress, now, settings.lease_ms):
                 silent.append(member)
+            elif now - progress.heard_at < settings.lease_ms // 2:
+                heard += 1
         if now < self._state.peers.suspect_from:
             silent = []
-        if silent and len(view.in_sync) - len(lost) - len(silent) < view.min_in_sync:
+        if silent and 1 + heard < view.min_in_sync:
             silent = [
                 member
                 for member in silent
                 if (progress := self._backups.of(member)) is not None
-                and self._is_silent(progress, now, self._state.settings.patience_ms)
+                and self._is_silent(progress, now, settings.patience_ms)
             ]
         if not lost and not silent:
             return None
