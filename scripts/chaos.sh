@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A fault campaign with a fresh seed, then the campaigns that must convict a broken node; one by one, for each wants both cores.
+# A fault campaign with a fresh seed, then each fault alone, then the campaigns that must convict a broken node; one by one,
+# for each wants both cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

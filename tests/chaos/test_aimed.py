@@ -18,6 +18,8 @@ from corecache.chaos.ground import Ground, MissedError, SkippedError, until
 from corecache.chaos.plan import Planned
 from corecache.reports import PartitionReport, StorageReport
 
+pytestmark = pytest.mark.campaign
+
 TURNS = 6
 """So many times may a fault strike, each with its tries, until it hits."""
 

@@ -28,6 +28,8 @@ from corecache.chaos.plan import KINDS, Planned
 from corecache.chaos.power import PowerGrid
 from corecache.chaos.sessions import session_of
 
+pytestmark = pytest.mark.campaign
+
 AIMED: Final = {"kill-in-catch-up", "kill-in-hand-over", "kill-in-compaction"}
 SECONDS: Final = 60.0
 UNTIL_SEEN: Final = 600.0
